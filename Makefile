@@ -1,0 +1,39 @@
+# `make demo` and `make test` need Python 3.11 or 3.12, make and a package registry, and nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/installed  ## train on real pictures, evaluate, predict: about a minute
+	$(BIN)/python tools/demo.py
+
+test: $(VENV)/installed  ## the default test suite: offline, seeded
+	$(BIN)/pytest
+
+check: $(VENV)/installed  ## everything that must hold before a change is shared
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --doctest-modules src
+	$(BIN)/python tools/run_readme.py README.md
+	$(BIN)/python tools/smoke_wheel.py
+	$(BIN)/pytest
+
+format: $(VENV)/installed  ## write the code as the checks want it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what the other targets made, but no runs
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "provenet: expected Python 3.11 or 3.12 on the path, found neither; install one, or name it: make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

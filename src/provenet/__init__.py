@@ -1,0 +1,72 @@
+"""Provenet: the landmark convolutional image classifiers, each as published.
+
+Importing it is cheap; torch is imported when something that needs it is first used.
+
+    import provenet as pn
+    run = pn.train("fashion-mini", "lenet5")
+    for prediction in pn.Predictor.load(run.folder)(["shoe.png"]):
+        print(prediction.label, prediction.probability)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from provenet.version import __version__
+
+if TYPE_CHECKING:
+    from provenet.data.index import ImageSet
+    from provenet.data.loader import Loader
+    from provenet.data.sources import open_data
+    from provenet.deploy.predictor import Predictor
+    from provenet.errors import ProvenetError
+    from provenet.models import blocks
+    from provenet.models.catalog import list_models
+    from provenet.runs.evaluate import evaluate_bundle as evaluate
+    from provenet.runs.train import train
+    from provenet.weights.bundle import load_bundle
+    from provenet.weights.create import create_model
+
+__all__ = [
+    "ImageSet",
+    "Loader",
+    "Predictor",
+    "ProvenetError",
+    "__version__",
+    "blocks",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load_bundle",
+    "open_data",
+    "train",
+]
+
+_HOMES = {
+    "ImageSet": "provenet.data.index:ImageSet",
+    "Loader": "provenet.data.loader:Loader",
+    "Predictor": "provenet.deploy.predictor:Predictor",
+    "ProvenetError": "provenet.errors:ProvenetError",
+    "blocks": "provenet.models.blocks:",
+    "create_model": "provenet.weights.create:create_model",
+    "evaluate": "provenet.runs.evaluate:evaluate_bundle",
+    "list_models": "provenet.models.catalog:list_models",
+    "load_bundle": "provenet.weights.bundle:load_bundle",
+    "open_data": "provenet.data.sources:open_data",
+    "train": "provenet.runs.train:train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'provenet' has no attribute {name!r}")
+    module_name, _, attribute = _HOMES[name].partition(":")
+    module = import_module(module_name)
+    found = getattr(module, attribute) if attribute else module
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return list(__all__)

@@ -1,0 +1,256 @@
+"""The command line: a table of commands, each of which reads its words, calls the library and prints. `--help` imports no torch."""
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from provenet.errors import ProvenetError
+from provenet.version import __version__
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Flag = Annotated[bool, Parameter(negative="")]
+
+app = App(
+    name="provenet",
+    help="The landmark convolutional image classifiers, each as published: train them on your pictures, and use them.",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command
+def models(pattern: str = "*", *, json: Flag = False) -> None:
+    """List the networks.
+
+    Args:
+        pattern: Only names that match, such as 'resnet*_cifar'.
+        json: Print a JSON list of {name, parameters, input}.
+    """
+    from provenet.errors import ModelError, suggest
+    from provenet.models.catalog import NETWORKS, build_on_meta, list_models
+
+    names = list_models(pattern)
+    if not names:
+        raise ModelError(f"no network matches {pattern!r}; {suggest(pattern, NETWORKS)}")
+    rows = []
+    for name in names:
+        net = build_on_meta(name)
+        spec = net.input_spec
+        count = sum(parameter.numel() for parameter in net.parameters())
+        rows.append({"name": name, "parameters": count, "input": [spec.channels, spec.size, spec.size]})
+        if not json:
+            print(f"{name:20} {count:>12,} parameters   input {spec.channels}x{spec.size}x{spec.size}")
+    if json:
+        _print_json(rows)
+
+
+@app.command
+def train(
+    data: str | None = None,
+    /,
+    *,
+    model: str | None = None,
+    settings: Path | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    micro_batches: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    shift_pixels: int | None = None,
+    mirror: bool | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
+    seed: int | None = None,
+    val_fraction: float | None = None,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    json: Flag = False,
+) -> None:
+    """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
+
+    Args:
+        data: A folder with one folder of pictures a class (or with train, val and test above them), fashion-mini or fashion-mnist.
+        model: A name that `provenet models` lists; by default lenet5 for little pictures and resnet18 for photographs.
+        settings: The settings.toml of an earlier run, to train the same again.
+        output: The folder to make; by default runs/DATA-MODEL.
+        epochs: Passes over the training pictures.
+        batch_size: Pictures a step.
+        micro_batches: Parts a batch is computed in, to fit memory.
+        learning_rate: The highest one; it rises to it and falls to zero.
+        weight_decay: Of weights, not of biases and norms.
+        size: Side of the square the network sees, in pixels.
+        channels: 1 for grey, 3 for colour.
+        shift_pixels: Largest random move of a training picture.
+        mirror: Whether training pictures are mirrored by chance.
+        precision: Of the forward pass.
+        seed: Decides the initial weights, the order and the distortions.
+        val_fraction: The part of each class to hold out where there are no validation pictures.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        device: Where to compute.
+        json: Print the result as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.train import train as run_training
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        run = run_training(
+            data,
+            model,
+            settings_file=settings,
+            output=output,
+            skip_broken=skip_broken,
+            val_fraction=val_fraction,
+            device=device,
+            watcher=terminal,
+            epochs=epochs,
+            batch_size=batch_size,
+            micro_batches=micro_batches,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            size=size,
+            channels=channels,
+            shift_pixels=shift_pixels,
+            mirror=mirror,
+            precision=precision,
+            seed=seed,
+        )
+    if json:
+        test = run.test.to_dict() if run.test else None
+        _print_json({"folder": str(run.folder), "bundle": str(run.bundle_path), "val": run.val.to_dict(), "test": test})
+        return
+    print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
+    print(f"{run.bundle_path}   the network; try: provenet predict {run.bundle_path} PICTURE…")
+    print(f"{run.folder / 'settings.toml'}   all settings; {run.folder / 'log.jsonl'}   what happened when")
+
+
+@app.command
+def evaluate(
+    bundle: Path,
+    data: str,
+    /,
+    *,
+    split: Literal["train", "val", "test", "all"] | None = None,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    json: Flag = False,
+) -> None:
+    """How often a trained network is right on labelled pictures.
+
+    Args:
+        bundle: A model.safetensors, or the run folder it is in.
+        data: A folder of class folders or a built-in name; classes are joined by name.
+        split: Which part; by default test, else val, else all.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        device: Where to compute.
+        json: Print the result as JSON, with fractions between 0 and 1.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.evaluate import evaluate_bundle
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        result = evaluate_bundle(bundle, data, split=split, skip_broken=skip_broken, device=device, watcher=terminal)
+    if json:
+        _print_json(result.to_dict())
+        return
+    width = max(len(score.name) for score in result.classes)
+    for score in result.classes:
+        print(f"{score.name:{width}}  {'none' if score.top1 is None else f'{score.top1:7.2%}':>7} of {score.images:,}")
+    print(f"{result.images:,} images: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, loss {result.loss:.4f}")
+
+
+@app.command
+def predict(
+    bundle: Path,
+    /,
+    *images: Path,
+    csv: Flag = False,
+    json: Flag = False,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+) -> None:
+    """Name what is on pictures.
+
+    Args:
+        bundle: A model.safetensors, or the run folder it is in.
+        images: Pictures, and folders of pictures.
+        csv: Print path, label and probability as CSV.
+        json: Print a JSON list of {path, label, probability, top}.
+        skip_broken: End with status 0 though some pictures could not be decoded.
+        device: Where to compute.
+    """
+    from provenet.console import Terminal
+    from provenet.deploy.predictor import Predictor, list_pictures
+    from provenet.errors import DataError, SettingsError
+    from provenet.runtime import prepare_process
+
+    if csv and json:
+        raise SettingsError("expected --csv or --json, found both; choose one")
+    if not images:
+        raise SettingsError("predict: expected a picture or a folder after the bundle, found none; name some")
+    prepare_process()
+    predictor = Predictor.load(bundle, device=device)
+    paths, notes = list_pictures(images)
+    broken: list[ProvenetError] = []
+    predictions = []
+    with Terminal() as terminal:
+        for note in notes:
+            terminal.note(note)
+        for prediction in predictor(paths, on_broken=broken.append):
+            predictions.append(prediction)
+            terminal.progress("predicting", len(predictions) + len(broken), len(paths))
+    if json:
+        _print_json([prediction.to_dict() for prediction in predictions])
+    elif csv:
+        _print_csv(predictions)
+    else:
+        for prediction in predictions:
+            others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3])
+            print(f"{prediction.path}: {prediction.label} {prediction.probability:.1%}  ({others})")
+    for error in broken:
+        _complain(error)
+    if broken and not skip_broken:
+        raise DataError(f"{len(broken)} of {len(paths)} pictures could not be decoded; the others are above (--skip-broken to accept that)")
+
+
+def main(words: list[str] | None = None) -> NoReturn:
+    """Run one command and end the process: status 0, or 2 with one line for input that cannot be used."""
+    try:
+        app(words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (ProvenetError, CycloptsError) as error:
+        _complain(error)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        _complain("interrupted; the best network so far, if there was one, is in the run folder")
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has gone: `provenet models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    raise SystemExit(0)
+
+
+def _complain(message: object) -> None:
+    print("provenet:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
+    print()
+
+
+def _print_csv(predictions: list[Any]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "label", "probability"])
+    writer.writerows([prediction.path, prediction.label, f"{prediction.probability:.6f}"] for prediction in predictions)

@@ -1,0 +1,1 @@
+"""Images: what there is, in which order, decoded, distorted, in batches."""

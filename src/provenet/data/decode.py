@@ -1,0 +1,90 @@
+"""From a file to pixels: any picture people have, to grey or colour of 8 bits, exactly and safely.
+
+What happens to the unusual ones: EXIF rotation is applied; transparency is laid over white; of an animation the first frame counts;
+16-bit grey keeps its high byte; palette, CMYK and the rest become grey or RGB as Pillow converts them. Formats that run programs to
+decode (PostScript) are not opened at all, and a picture of more pixels than `LARGEST_PIXELS` is refused before it takes memory.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from provenet.errors import ImageError
+from provenet.preprocessing import Preprocessing
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+LARGEST_PIXELS = 178_956_970  # half a gigabyte as RGB; also the count at which Pillow itself refuses
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def show_path(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written, whatever bytes its name holds."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
+    """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata of pictures that decode; too many pixels are refused here
+            with Image.open(path, formats=FORMATS) as opened:
+                width, height = opened.size
+                if width * height > LARGEST_PIXELS:
+                    raise ImageError(
+                        f"expected at most {LARGEST_PIXELS:,} pixels, found {width * height:,} ({width}x{height}); make it smaller"
+                    )
+                return convert_picture(ImageOps.exif_transpose(opened), channels)
+    except ImageError as error:
+        raise ImageError(f"{show_path(path)}: {error}") from error
+    except Exception as error:  # decoders of damaged files raise anything from OSError to IndexError
+        raise ImageError(f"{show_path(path)}: expected an image, found {_what_is_wrong(path, error)}; replace or remove it") from error
+
+
+def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
+    """Any Pillow picture -> mode L (1 channel) or RGB (3), 8 bits."""
+    if picture.mode == "F":
+        raise ImageError("expected whole-number pixels, found floating-point ones (mode F); save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):  # 16-bit grey in one of its byte orders, or 32-bit holding 16
+        high_bytes = np.clip(np.asarray(picture).astype(np.int64), 0, 65535) >> 8
+        picture = Image.fromarray(high_bytes.astype(np.uint8))
+    if picture.has_transparency_data:
+        colour = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")
+    return picture.convert("L" if channels == 1 else "RGB")
+
+
+def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The largest centred square of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]."""
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side)
+    if side == preprocessing.resize:
+        picture = picture.crop(box)
+    else:
+        # One step from the square alone: a strip of 20,000x1 pixels never becomes millions of rows.
+        picture = picture.resize((preprocessing.resize,) * 2, _FILTERS[preprocessing.interpolation], box=box)
+    pixels = np.asarray(picture, dtype=np.uint8)
+    return pixels.reshape(preprocessing.resize, preprocessing.resize, preprocessing.channels)
+
+
+def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> str:
+    try:
+        size_bytes = Path(path).stat().st_size
+    except OSError as missing:
+        return f"nothing readable ({missing.strerror or missing})"
+    if size_bytes == 0:
+        return "an empty file (0 bytes)"
+    if isinstance(error, PermissionError):
+        return "a file that may not be read (permission denied)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"one of far more than {LARGEST_PIXELS:,} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return f"{size_bytes:,} bytes in no known image format"
+    return f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"

@@ -1,0 +1,140 @@
+"""Where pictures come from: files on disk, or one array in memory. Both give the same stored squares of uint8.
+
+Letters: N pictures, R side of the stored square, C channels, H W pixels.
+"""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from provenet.data.decode import convert_picture, read_picture, show_path, to_square
+from provenet.errors import ImageError
+from provenet.preprocessing import Preprocessing
+
+
+class Pictures(ABC):
+    """A sequence of pictures; `len` says how many."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """The stored square of one picture, uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+
+    @abstractmethod
+    def where(self, index: int) -> str:
+        """What to call one picture in a message or a table."""
+
+    @abstractmethod
+    def keys(self) -> list[str]:
+        """A name for each picture that stays when others come and go; decides the split."""
+
+    @abstractmethod
+    def select(self, indices: NDArray[np.int64]) -> "Pictures":
+        """Some of them, in that order."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes when the pictures do: of files their names and sizes, of an array every pixel."""
+
+    @abstractmethod
+    def native_channels(self) -> int:
+        """1 if the pictures are grey, else 3; of files the first few decide."""
+
+    @abstractmethod
+    def native_side(self) -> int | None:
+        """The side in pixels, where all are squares of one known size."""
+
+
+class PictureFiles(Pictures):
+    """Pictures in files below a folder; `paths` are relative to `root`."""
+
+    def __init__(self, root: Path, paths: Sequence[str]) -> None:
+        self.root = root
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return to_square(read_picture(self.root / self.paths[index], preprocessing.channels), preprocessing)
+
+    def where(self, index: int) -> str:
+        return show_path(self.root / self.paths[index])
+
+    def keys(self) -> list[str]:
+        return [show_path(path).replace(os.sep, "/") for path in self.paths]
+
+    def select(self, indices: NDArray[np.int64]) -> "PictureFiles":
+        return PictureFiles(self.root, [self.paths[index] for index in indices])
+
+    def fingerprint(self) -> str:
+        lines = (f"{key}\0{self._size_bytes(path)}\n" for key, path in zip(self.keys(), self.paths, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def native_channels(self) -> int:
+        for path in self.paths[:32]:
+            try:
+                with Image.open(self.root / path) as picture:
+                    if picture.mode not in ("L", "1", "LA") and not picture.mode.startswith("I"):
+                        return 3
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                continue  # named when it is decoded
+        return 1
+
+    def native_side(self) -> int | None:
+        return None
+
+    def _size_bytes(self, path: str) -> int:
+        try:
+            return (self.root / path).stat().st_size
+        except OSError:
+            return -1  # gone or unreadable: named when it is decoded
+
+
+class PixelArray(Pictures):
+    """Pictures in memory: uint8 [N, H, W, C]."""
+
+    def __init__(self, pixels: NDArray[np.uint8], name: str, numbers: NDArray[np.int64] | None = None) -> None:
+        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
+            raise ImageError(f"{name}: expected uint8 pixels [N, H, W] or [N, H, W, 1 or 3], found {pixels.dtype} {list(pixels.shape)}")
+        self.pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        self.name = name
+        self.numbers = np.arange(len(pixels)) if numbers is None else numbers
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return to_square(convert_picture(self.picture(index), preprocessing.channels), preprocessing)
+
+    def picture(self, index: int) -> Image.Image:
+        """One of them as Pillow has it."""
+        pixels = self.pixels[index]
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+    def where(self, index: int) -> str:
+        return f"{self.name}[{self.numbers[index]}]"
+
+    def keys(self) -> list[str]:
+        return [str(number) for number in self.numbers]
+
+    def select(self, indices: NDArray[np.int64]) -> "PixelArray":
+        return PixelArray(self.pixels[indices], self.name, self.numbers[indices])
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+    def native_channels(self) -> int:
+        return int(self.pixels.shape[-1])
+
+    def native_side(self) -> int | None:
+        height, width = self.pixels.shape[1:3]
+        return int(height) if height == width else None

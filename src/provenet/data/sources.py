@@ -1,0 +1,33 @@
+"""Any DATA that the command line takes -> a DataSet: a built-in name, a folder of IDX files, or class folders."""
+
+import os
+from pathlib import Path
+
+from provenet.data.builtin import BUILTIN, Progress, read_idx_folder
+from provenet.data.decode import show_path
+from provenet.data.folder import read_folder
+from provenet.data.idx import find_idx
+from provenet.data.index import DataSet
+from provenet.errors import DataError, suggest
+
+
+def open_data(data: str | os.PathLike[str], progress: Progress | None = None) -> DataSet:
+    """The data set of that name, or in that folder. Raises DataError with what was expected, found, and what to do.
+
+    >>> {split: len(images) for split, images in open_data("fashion-mini").splits.items()}
+    {'train': 6000, 'test': 1000}
+    """
+    if str(data) in BUILTIN:
+        return BUILTIN[str(data)](progress)
+    folder = Path(data).expanduser()
+    if not folder.exists():
+        raise DataError(
+            f"{show_path(folder)}: expected a folder of class folders or a built-in set, found nothing there; {suggest(str(data), BUILTIN)}"
+        )
+    if not folder.is_dir():
+        raise DataError(
+            f"{show_path(folder)}: expected a folder of class folders, found a file; point at the folder that holds the classes"
+        )
+    if find_idx(folder):
+        return read_idx_folder(show_path(folder.resolve().name), folder)
+    return read_folder(folder)

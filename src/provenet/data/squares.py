@@ -1,0 +1,114 @@
+"""Stored squares: decoded pictures, all in memory where they fit, else decoded by threads ahead of the training step.
+
+Both give the same bytes for the same picture. Letters: N pictures, B batch, R side of the stored square, C channels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from provenet.data.pictures import PictureFiles, Pictures, PixelArray
+from provenet.errors import ImageError
+from provenet.preprocessing import Preprocessing
+
+LARGEST_IN_MEMORY_BYTES = 2**31
+BATCHES_AHEAD = 2
+
+Progress = Callable[[str, int, int], None]
+
+
+class Squares(ABC):
+    """The stored squares of some pictures."""
+
+    @abstractmethod
+    def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """The squares of each batch of picture numbers [B], in order: uint8 [B, R, R, C]."""
+
+
+class SquaresInMemory(Squares):
+    """All of them in one tensor, uint8 [N, R, R, C]: a batch is one gather."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+    def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
+        for batch in indices:
+            yield self.pixels[torch.from_numpy(batch)]
+
+
+class SquaresOnDisk(Squares):
+    """Decoded when needed, by threads (the decoder releases the interpreter's lock), some batches ahead."""
+
+    def __init__(self, pictures: Pictures, preprocessing: Preprocessing, num_threads: int) -> None:
+        self.pictures = pictures
+        self.preprocessing = preprocessing
+        self.num_threads = num_threads
+
+    def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
+        side, channels = self.preprocessing.resize, self.preprocessing.channels
+        with ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") as pool:
+
+            def start(batch: NDArray[np.int64]) -> tuple[Tensor, list[Future[None]]]:
+                squares = torch.empty(len(batch), side, side, channels, dtype=torch.uint8)
+                return squares, [pool.submit(self._decode_into, squares, row, int(index)) for row, index in enumerate(batch)]
+
+            try:
+                waiting = [start(batch) for batch in islice(indices, BATCHES_AHEAD)]
+                while waiting:
+                    squares, decoding = waiting.pop(0)
+                    for future in decoding:
+                        future.result()
+                    waiting += [start(batch) for batch in islice(indices, 1)]
+                    yield squares
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _decode_into(self, squares: Tensor, row: int, index: int) -> None:
+        squares[row] = torch.from_numpy(np.array(self.pictures.square(index, self.preprocessing)))
+
+
+def open_squares(
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+    *,
+    num_threads: int,
+    progress: Progress | None = None,
+    largest_in_memory_bytes: int = LARGEST_IN_MEMORY_BYTES,
+) -> tuple[Squares, dict[int, ImageError]]:
+    """The squares of all pictures, and the error of each one that cannot be decoded (its square is black).
+
+    Every file is decoded once here, before anything is trained on it, so a broken one is known at the start and not after an hour.
+    """
+    side, channels = preprocessing.resize, preprocessing.channels
+    if isinstance(pictures, PixelArray) and pictures.pixels.shape[1:] == (side, side, channels):
+        return SquaresInMemory(torch.from_numpy(pictures.pixels if pictures.pixels.flags.writeable else pictures.pixels.copy())), {}
+    fits = len(pictures) * side * side * channels <= largest_in_memory_bytes
+    kept = torch.zeros(len(pictures) if fits else 0, side, side, channels, dtype=torch.uint8)
+    broken: dict[int, ImageError] = {}
+
+    def decode(index: int) -> None:
+        try:
+            square = pictures.square(index, preprocessing)
+        except ImageError as error:
+            broken[index] = error
+        else:
+            if fits:
+                kept[index] = torch.from_numpy(np.array(square))
+
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
+        for done, _ in enumerate(pool.map(decode, range(len(pictures))), start=1):
+            if progress and (done % 64 == 0 or done == len(pictures)):
+                progress("reading pictures", done, len(pictures))
+    squares = SquaresInMemory(kept) if fits else SquaresOnDisk(pictures, preprocessing, num_threads)
+    return squares, dict(sorted(broken.items()))
+
+
+def is_on_disk(pictures: Pictures) -> bool:
+    """Whether pictures may turn out broken when they are read."""
+    return isinstance(pictures, PictureFiles)

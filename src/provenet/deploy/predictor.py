@@ -1,0 +1,122 @@
+"""Pictures in, names out: what one does with a trained network."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from provenet.data.decode import convert_picture, read_picture, show_path, to_square
+from provenet.data.folder import find_pictures
+from provenet.errors import DataError, ImageError
+from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
+from provenet.metrics import TOP
+from provenet.preprocessing import window
+from provenet.runtime import choose_device, count_cores, place
+from provenet.weights.bundle import Bundle, load_bundle
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one picture; `top` are its likeliest classes, at most five, with their probabilities."""
+
+    path: str
+    label: str
+    probability: float
+    top: list[tuple[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"path": self.path, "label": self.label, "probability": self.probability, "top": [list(pair) for pair in self.top]}
+
+
+class Predictor:
+    """A bundle at work: `Predictor.load(path)`, then call it with pictures or paths."""
+
+    def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
+        self.bundle = bundle
+        self.device = choose_device(device)
+        place(bundle.network, self.device)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
+        """From a bundle's file or its run folder."""
+        return cls(load_bundle(path), device=device)
+
+    def __call__(
+        self,
+        pictures: Iterable[str | os.PathLike[str] | Image.Image],
+        *,
+        on_broken: Callable[[ImageError], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """A prediction for each picture, in order, as they come. A broken one goes to `on_broken`, or is raised without it."""
+        waiting = iter(pictures)
+        with ThreadPoolExecutor(count_cores(), thread_name_prefix="decode") as pool:
+            while chunk := list(islice(waiting, BATCH_SIZE)):
+                names, squares = [], []
+                for name, square in zip(map(_name, chunk), pool.map(self._try_square, chunk), strict=True):
+                    if isinstance(square, Tensor):
+                        names.append(name)
+                        squares.append(square)
+                    elif on_broken is None:
+                        raise square
+                    else:
+                        on_broken(square)
+                if squares:
+                    yield from self._predict(names, torch.stack(squares))
+
+    def see(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor:
+        """What the network is shown of a picture: normalised, float32 [1, C, S, S]."""
+        return self._normalise(self._square(picture)[None])
+
+    def _predict(self, names: Sequence[str], squares: Tensor) -> Iterator[Prediction]:
+        batch = [(self._normalise(squares), torch.zeros(0))]
+        logits = torch.cat([logits for logits, _ in compute_logits(self.bundle.network, batch)])
+        probabilities, order = logits.cpu().double().softmax(1).topk(min(TOP, len(self.bundle.classes)))
+        for name, values, classes in zip(names, probabilities.tolist(), order.tolist(), strict=True):
+            top = [(self.bundle.classes[k], value) for k, value in zip(classes, values, strict=True)]
+            yield Prediction(name, *top[0], top)
+
+    def _normalise(self, squares: Tensor) -> Tensor:
+        preprocessing = self.bundle.preprocessing
+        return preprocessing.normalise(window(squares.to(self.device), preprocessing.size))
+
+    def _square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor:
+        preprocessing = self.bundle.preprocessing
+        if isinstance(picture, Image.Image):
+            picture = convert_picture(picture, preprocessing.channels)
+        else:
+            picture = read_picture(picture, preprocessing.channels)
+        return torch.from_numpy(np.array(to_square(picture, preprocessing)))
+
+    def _try_square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor | ImageError:
+        try:
+            return self._square(picture)
+        except ImageError as error:
+            return error
+
+
+def list_pictures(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[str]]:
+    """Files as they are given and all pictures below folders, in order; and notes of what was passed over."""
+    found: list[Path] = []
+    notes: list[str] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = find_pictures(path, notes)
+        if not inside:
+            raise DataError(f"{show_path(path)}: expected pictures in this folder, found none; name picture files or another folder")
+        found += [path / name for name in inside]
+    return found, notes
+
+
+def _name(picture: str | os.PathLike[str] | Image.Image) -> str:
+    return "" if isinstance(picture, Image.Image) else show_path(picture)

@@ -1,0 +1,51 @@
+"""What a person is told when something they gave cannot be used.
+
+Every message is one line: what was expected, what was found, where, and what to do. The command line prints it and ends with status 2.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ProvenetError(Exception):
+    """The root of every error that is the input's fault and not the program's."""
+
+
+class DataError(ProvenetError):
+    """A folder, index or data-set file that cannot be used."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be decoded; the message names its file."""
+
+
+class SettingsError(ProvenetError):
+    """A setting that is unknown, of the wrong type, out of range, or against another one."""
+
+
+class ModelError(ProvenetError):
+    """An unknown network, or an input that it cannot take."""
+
+
+class BundleError(ProvenetError):
+    """A `model.safetensors` that is damaged, foreign, or of another version."""
+
+
+class TrainingError(ProvenetError):
+    """A run that cannot go on, such as a loss that is no number."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known ones, or the first few.
+
+    >>> suggest("resnet51", ["resnet50", "resnet18"])
+    "did you mean 'resnet50'?"
+    >>> suggest("zebra", ["cat", "dog"])
+    'known: cat, dog'
+    """
+    known = list(known)
+    close = get_close_matches(name, known, n=3, cutoff=0.7)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    shown = ", ".join(known[:8])
+    return f"known: {shown}" + (f" and {len(known) - 8} more" if len(known) > 8 else "")

@@ -1,0 +1,1 @@
+"""Evaluation: a network over pictures, every picture counted once."""

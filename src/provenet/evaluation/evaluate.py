@@ -1,0 +1,32 @@
+"""Run a network over pictures without training it. Evaluation and prediction both come through here."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from provenet.metrics import Evaluation, Totals
+
+BATCH_SIZE = 64
+"""Pictures a batch wherever a network is only asked: two roads agree to the bit only with the same batches."""
+
+
+def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile."""
+    was_training = net.training
+    net.eval()
+    try:
+        for images, labels in batches:
+            with torch.inference_mode():
+                logits = net(images).float()
+            yield logits, labels
+    finally:
+        net.train(was_training)
+
+
+def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str]) -> Evaluation:
+    """Count every image of `batches` once; `classes` names the network's outputs."""
+    totals = Totals(len(classes))
+    for logits, labels in compute_logits(net, batches):
+        totals.add(logits, labels)
+    return totals.result(classes)

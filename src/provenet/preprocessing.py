@@ -1,0 +1,130 @@
+"""From a picture to what the network sees, as data that travels with the weights.
+
+One rule covers every network. The largest centred square of the picture is resized to `resize` x `resize` pixels (data/decode.py does
+that, in uint8); of this stored square the network is shown the centred `size` x `size` window, black beyond the square's edge. So
+
+    resize 256, size 224   crops          (the ImageNet networks)
+    resize  28, size  32   adds a border  (LeNet-5: the 28x28 digit centred in 32x32)
+    resize  28, size  28   does neither.
+
+Training moves the same window a little and mirrors it; evaluation and prediction never do.
+Letters: N batch, R resize, S size, C channels.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from provenet.errors import SettingsError
+
+LARGEST_SIDE_PIXELS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The resize rule, the window and the normalisation of one set of weights.
+
+    A pixel of 0..255 becomes `(pixel / 255 * white - mean) / std`, channel by channel, in `channel_order`.
+    """
+
+    size: int
+    """Side of the square the network sees, in pixels."""
+    resize: int
+    """Side of the stored square, in pixels."""
+    channels: int
+    """1 (grey) or 3 (colour)."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    white: float = 1.0
+    """The value of a white pixel before `mean` and `std`: 1 or 255."""
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        for side in ("size", "resize"):
+            if not 1 <= getattr(self, side) <= LARGEST_SIDE_PIXELS:
+                raise SettingsError(f"preprocessing.{side}: expected 1 to {LARGEST_SIDE_PIXELS} pixels, found {getattr(self, side)}")
+        if self.channels not in (1, 3):
+            raise SettingsError(f"preprocessing.channels: expected 1 (grey) or 3 (colour), found {self.channels}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise SettingsError(
+                    f"preprocessing.{name}: expected {self.channels} values, one a channel, found {len(getattr(self, name))}"
+                )
+        if not all(0 < value < math.inf for value in self.std) or not all(math.isfinite(value) for value in (*self.mean, self.white)):
+            raise SettingsError(
+                f"preprocessing: expected finite mean and white and std above 0, found {self.mean}, {self.white}, {self.std}"
+            )
+        if self.channel_order not in ("RGB", "BGR") or self.interpolation not in ("bilinear", "bicubic"):
+            raise SettingsError(
+                "preprocessing: expected channel_order RGB or BGR and interpolation bilinear or bicubic, "
+                f"found {self.channel_order!r} and {self.interpolation!r}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; values come from files of strangers, so each is checked."""
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != known:
+            found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
+            raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known))}, found {found}")
+        try:
+            return cls(
+                size=int(values["size"]),
+                resize=int(values["resize"]),
+                channels=int(values["channels"]),
+                mean=tuple(float(value) for value in values["mean"]),
+                std=tuple(float(value) for value in values["std"]),
+                white=float(values["white"]),
+                channel_order=values["channel_order"],
+                interpolation=values["interpolation"],
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SettingsError(f"preprocessing: expected numbers, found {dict(values)!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, words and lists, for JSON and TOML."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """The same rule for grey (1) or colour (3) pictures, the mean and deviation averaged over channels or repeated."""
+        if channels == self.channels:
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
+
+    def normalise(self, windows: Tensor) -> Tensor:
+        """uint8 windows [N, S, S, C] -> float32 images [N, C, S, S] (channels-last in memory)."""
+        if self.channel_order == "BGR":
+            windows = windows.flip(-1)
+        mean, std = (torch.tensor(values, device=windows.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return windows.permute(0, 3, 1, 2).float().mul_(self.white / (255 * std)).sub_(mean / std)
+
+
+def window(
+    squares: Tensor, size: int, *, rows: Tensor | None = None, columns: Tensor | None = None, mirrored: Tensor | None = None
+) -> Tensor:
+    """The `size` x `size` window of each stored square, black beyond its edge: uint8 [N, R, R, C] -> uint8 [N, S, S, C].
+
+    `rows` and `columns` [N] move each window from the centre, in pixels; `mirrored` [N] turns some left to right. Without them the
+    window is centred, which is what evaluation and prediction see.
+    """
+    num_images, side, _, channels = squares.shape
+    corner = (side - size) // 2  # negative where the square is smaller than the window
+    largest_move = 0 if rows is None or columns is None else int(torch.stack([rows.abs().max(), columns.abs().max()]).max())
+    border = max(0, largest_move - min(corner, side - size - corner))
+    if border:
+        padded = squares.new_zeros(num_images, side + 2 * border, side + 2 * border, channels)
+        padded[:, border : border + side, border : border + side] = squares
+        squares, corner = padded, corner + border
+    if rows is None or columns is None or mirrored is None:
+        return squares[:, corner : corner + size, corner : corner + size]
+    line = torch.arange(size, device=squares.device)
+    row_index = corner + rows[:, None] + line  # [N, S]
+    column_index = corner + columns[:, None] + torch.where(mirrored[:, None], size - 1 - line, line)  # [N, S]
+    image_index = torch.arange(num_images, device=squares.device)
+    return squares[image_index[:, None, None], row_index[:, :, None], column_index[:, None, :]]

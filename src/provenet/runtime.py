@@ -1,0 +1,73 @@
+"""The machine: which device, how many threads, which seed, and an allocator that keeps large activations."""
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from provenet.errors import SettingsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes the accelerator where there is one; a device that is not there is an error, not a slow surprise."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if name not in available:
+        raise SettingsError(f"--device: expected one of {', '.join(DEVICES)}, found {name!r}")
+    if not available[name]:
+        here = ", ".join(device for device, there in available.items() if there)
+        raise SettingsError(f"--device {name}: this machine (torch {torch.__version__}) has none; here there is: {here}")
+    return torch.device(name)
+
+
+def place(net: nn.Module, device: torch.device) -> None:
+    """Move a network to the device, its weights in the memory layout in which convolutions are fastest (channels last)."""
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def count_cores() -> int:
+    """Cores this process may use: the affinity mask and the container's quota, whichever is less.
+
+    `os.cpu_count()` sees neither and oversubscribes shared machines.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def prepare_process() -> None:
+    """What the command line sets once when it starts, and a library must not set on import: threads and allocator."""
+    torch.set_num_threads(count_cores())
+    keep_large_blocks()
+
+
+def keep_large_blocks() -> None:
+    """Tell glibc to reuse large blocks instead of returning them to the system.
+
+    By default every large activation is mapped and its pages are faulted in anew at each step, which can double a step's time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global random state set to `seed` inside, and put back afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield

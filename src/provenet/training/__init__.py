@@ -1,0 +1,1 @@
+"""Training: settings, losses, optimizer, loop, log."""

@@ -1,0 +1,32 @@
+"""Loss functions: logits [N, K] and labels [N] -> one number, the mean over the batch."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from provenet.training.settings import TrainingSettings
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+# The constant j of LeNet-5's equation 9, which the paper does not print: a class further away than this counts as rubbish.
+RUBBISH_DISTANCE = 42.0
+
+
+def maximum_a_posteriori(logits: Tensor, labels: Tensor, rubbish_distance: float = RUBBISH_DISTANCE) -> Tensor:
+    """LeNet-5's loss (LeCun et al. 1998, equation 9) with logits = -distances.
+
+    It is y_correct + log(exp(-j) + sum_i exp(-y_i)): a cross-entropy in which a rubbish class at the constant distance j competes, so
+    that distances to all wrong classes grow only until they no longer matter.
+    """
+    rubbish = logits.new_full((len(logits), 1), -rubbish_distance)
+    return F.cross_entropy(torch.cat([logits, rubbish], dim=1), labels)
+
+
+def make_loss(settings: TrainingSettings) -> LossFunction:
+    """The loss that the settings name."""
+    if settings.loss == "map":
+        return maximum_a_posteriori
+    return partial(F.cross_entropy, label_smoothing=settings.label_smoothing)

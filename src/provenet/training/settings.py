@@ -1,0 +1,85 @@
+"""What a training run can be told: one dataclass for defaults, checks, help and the settings file."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from provenet.errors import SettingsError, suggest
+
+Loss = Literal["cross_entropy", "map"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How to train. Inside the loop everything is in steps; here, what people think in."""
+
+    epochs: float
+    """Passes over the training pictures."""
+    batch_size: int
+    """Pictures a step."""
+    micro_batches: int = 1
+    """Parts a batch is computed in, one after the other, to fit memory; the gradient is the same."""
+    peak_learning_rate: float
+    """The highest learning rate; it is reached after the warm-up and falls to zero at the end."""
+    warmup_fraction: float = 0.2
+    """The part of the run in which the learning rate rises from zero."""
+    momentum: float = 0.9
+    """Of stochastic gradient descent (Nesterov's)."""
+    weight_decay: float = 0.0
+    """Of weights with two or more dimensions; biases and batch norm have none."""
+    label_smoothing: float = 0.0
+    """The part of a label's weight that is spread over all classes."""
+    loss: Loss = "cross_entropy"
+    """`map` is equation 9 of the LeNet-5 paper."""
+    precision: Precision = "float32"
+    """Of the forward pass; weights are float32 always."""
+    seed: int = 0
+    """Decides the initial weights, the order and the distortions."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": (0 < self.epochs <= 100_000, "a number above 0"),
+            "batch_size": (1 <= self.batch_size <= 65_536, "1 to 65536"),
+            "micro_batches": (1 <= self.micro_batches <= self.batch_size, f"1 to batch_size ({self.batch_size})"),
+            "peak_learning_rate": (0 < self.peak_learning_rate < math.inf, "a number above 0"),
+            "warmup_fraction": (0 <= self.warmup_fraction < 1, "at least 0 and below 1"),
+            "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
+            "loss": (self.loss in get_args(Loss), "one of " + ", ".join(get_args(Loss))),
+            "precision": (self.precision in get_args(Precision), "one of " + ", ".join(get_args(Precision))),
+            "seed": (0 <= self.seed < 2**63, "0 or more"),
+        }
+        for name, (is_right, expected) in checks.items():
+            if not is_right:
+                raise SettingsError(f"training.{name}: expected {expected}, found {getattr(self, name)!r}")
+        if self.loss == "map" and self.label_smoothing:
+            raise SettingsError(
+                f"training.label_smoothing: expected 0 with loss 'map', found {self.label_smoothing}; it has no soft labels"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Settings as a file has them; every key must be there and known, and of the right type."""
+        return cls(**check_types(cls, values, "training"))
+
+
+def check_types(kind: type, values: dict[str, Any], section: str) -> dict[str, Any]:
+    """The values of one section of a settings file, as the dataclass `kind` takes them.
+
+    Raises SettingsError for the first that is unknown, missing or of another type.
+    """
+    known = {name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}}
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"{section}.{name}: no such setting; {suggest(name, known)}")
+    for name, hint in known.items():
+        if name not in values:
+            raise SettingsError(f"{section}.{name}: expected a value, found none; add it")
+        expected = hint if isinstance(hint, type) else str  # a Literal is checked for its words by the class itself
+        accepted = (int, float) if expected is float else expected
+        if not isinstance(values[name], accepted) or (expected is not bool and isinstance(values[name], bool)):
+            what = {float: "a number", int: "a whole number", bool: "true or false"}.get(expected, "a word in quotes")
+            raise SettingsError(f"{section}.{name}: expected {what}, found {values[name]!r}")
+    return dict(values)

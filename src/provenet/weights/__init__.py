@@ -1,0 +1,1 @@
+"""Weights: the bundle, and networks with weights in them."""

@@ -1,0 +1,147 @@
+"""The bundle: one file that classifies a photograph by itself.
+
+`model.safetensors` holds the tensors and, in its header, the architecture, the preprocessing, the class names and where it all came
+from. It is plain data: reading one from a stranger runs no code, and takes no more memory than the file is long.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from provenet.data.decode import show_path
+from provenet.errors import BundleError, ProvenetError
+from provenet.models.catalog import build_on_meta
+from provenet.models.classifier import Classifier
+from provenet.preprocessing import Preprocessing
+
+FORMAT_VERSION = 1
+HEADER_KEY = "provenet"
+LARGEST_HEADER_BYTES = 2**24
+LARGEST_NUM_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network with all that is needed to use it: output k is class `classes[k]`, `preprocessing` what it sees of a picture."""
+
+    network: Classifier
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Settings, fingerprint of the data, versions and metrics."""
+
+
+def save_bundle(bundle: Bundle, path: Path) -> None:
+    """Write the file; it appears at `path` whole or not at all."""
+    net = bundle.network
+    header = {
+        "format_version": FORMAT_VERSION,
+        "architecture": net.name,
+        "preprocessing": bundle.preprocessing.to_dict(),
+        "classes": list(bundle.classes),
+        "provenance": bundle.provenance,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(
+            f"{show_path(path)}: expected to write the bundle, found: {error}; free some space or choose another --output"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle, its network on the CPU in evaluation mode. Raises BundleError with one line for any file that is not one."""
+    path = Path(path)
+    if path.is_dir():  # a run folder stands for the bundle in it
+        path = path / "model.safetensors"
+    shown = show_path(path)
+    header, tensors = _read_file(path, shown)
+    try:
+        architecture, classes = header["architecture"], header["classes"]
+        preprocessing = Preprocessing.from_dict(header["preprocessing"])
+        provenance = header.get("provenance", {})
+        if not isinstance(architecture, str) or not isinstance(provenance, dict):
+            raise BundleError("the architecture is no word or the provenance no table")
+        if (
+            not isinstance(classes, list)
+            or not 1 <= len(classes) <= LARGEST_NUM_CLASSES
+            or not all(isinstance(name, str) for name in classes)
+        ):
+            raise BundleError(f"the classes are not a list of 1 to {LARGEST_NUM_CLASSES:,} names")
+        if len(set(classes)) != len(classes):
+            raise BundleError("two classes have the same name")
+        net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels)
+        net.input_spec = net.input_spec.with_preprocessing(preprocessing)
+        _check_tensors(tensors, net.state_dict())
+    except KeyError as error:
+        raise BundleError(f"{shown}: expected {error} in its header, found none; the file is damaged: make or fetch it again") from error
+    except ProvenetError as error:
+        raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; make or fetch it again") from error
+    net.load_state_dict(tensors, assign=True)
+    return Bundle(net.eval(), tuple(classes), preprocessing, provenance)
+
+
+def _read_file(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    again = "the file is damaged or no bundle: make or fetch it again"
+    try:
+        size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise BundleError(
+            f"{shown}: expected a bundle (model.safetensors), found nothing readable ({error.strerror}); check the path"
+        ) from error
+    if size_bytes < 8 or header_bytes > min(LARGEST_HEADER_BYTES, size_bytes - 8):
+        raise BundleError(f"{shown}: expected a safetensors header, found {size_bytes:,} bytes without a sound one; {again}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            written = (file.metadata() or {}).get(HEADER_KEY)
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if written else {}  # noqa: SIM118, no dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{shown}: expected a safetensors file, found one that cannot be read ({error}); {again}") from error
+    if not written:
+        raise BundleError(
+            f"{shown}: expected a bundle of provenet, found a safetensors file without its header; train one with `provenet train`"
+        )
+    try:
+        header = json.loads(written)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{shown}: expected a header in JSON, found something else; {again}") from error
+    version = header.get("format_version") if isinstance(header, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{shown}: expected a format version in its header, found {version!r}; {again}")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{shown}: expected bundle format {FORMAT_VERSION}, found {version}; it needs another version of provenet: upgrade it"
+        )
+    return header, tensors
+
+
+def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    missing, unknown = [name for name in expected if name not in found], [name for name in found if name not in expected]
+    if missing or unknown:
+        raise BundleError(
+            f"{len(missing)} tensors are missing ({', '.join(missing[:2]) or 'none'}) "
+            f"and {len(unknown)} unknown ({', '.join(unknown[:2]) or 'none'})"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            wanted = f"{list(expected[name].shape)} of {expected[name].dtype}"
+            raise BundleError(f"tensor {name} is {list(tensor.shape)} of {tensor.dtype}, its network has {wanted}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise BundleError(f"tensor {name} holds values that are no numbers")

@@ -1,0 +1,35 @@
+"""A network with weights, in one call."""
+
+import os
+
+from provenet.errors import ModelError
+from provenet.models.catalog import build_network
+from provenet.models.classifier import Classifier, Initialisation
+from provenet.weights.bundle import load_bundle
+
+
+def create_model(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    init: Initialisation = "published",
+) -> Classifier:
+    """The network of that name: fresh, or with the weights of a bundle.
+
+    With weights and another number of classes the classifier is replaced by a fresh one, and the rest keeps its weights.
+    `torch.manual_seed` decides whatever is fresh.
+    """
+    if weights is None:
+        return build_network(name, num_classes=num_classes, in_channels=in_channels, init=init)
+    net = load_bundle(weights).network
+    if net.name != name:
+        raise ModelError(f"{os.fspath(weights)}: expected weights of {name!r}, found {net.name!r}; create that one, or give other weights")
+    if in_channels not in (None, net.input_spec.channels):
+        raise ModelError(
+            f"{os.fspath(weights)}: expected {in_channels} input channels, found {net.input_spec.channels}; leave in_channels out"
+        )
+    if num_classes not in (None, net.num_classes):
+        net.reset_classifier(num_classes)
+    return net

@@ -1,0 +1,58 @@
+"""What several tests need: real pictures as files, small sets, and a trained network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from provenet.data.index import ImageSet
+from provenet.data.pictures import PixelArray
+from provenet.data.sources import open_data
+from provenet.runs.train import Run, train
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    """Numbers are compared to the bit within a run; the same threads throughout."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def mini() -> dict[str, ImageSet]:
+    """The embedded pictures: train (6,000) and test (1,000)."""
+    return open_data("fashion-mini").splits
+
+
+def take(images: ImageSet, per_class: int, classes: int = 10) -> ImageSet:
+    """The first few pictures of the first few classes."""
+    chosen = [np.flatnonzero(images.labels == k)[:per_class] for k in range(classes)]
+    selected = images.select(np.concatenate(chosen))
+    return ImageSet(selected.name, selected.classes[:classes], selected.labels, selected.pictures)
+
+
+def write_class_folders(root: Path, images: ImageSet, ending: str = ".png") -> None:
+    """One folder a class, one file a picture."""
+    assert isinstance(images.pictures, PixelArray)
+    for index, label in enumerate(images.labels):
+        folder = root / images.classes[label].replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        images.pictures.picture(index).save(folder / f"{index:05}{ending}")
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path, mini: dict[str, ImageSet]) -> Callable[..., Path]:
+    """Make a folder of real pictures: class_folders(per_class=.., classes=.., split='train')."""
+
+    def make(name: str = "pictures", per_class: int = 6, classes: int = 3, split: str = "train", ending: str = ".png") -> Path:
+        write_class_folders(tmp_path / name, take(mini[split], per_class, classes), ending)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The remake of LeNet-5, two epochs on the embedded pictures."""
+    return train("fashion-mini", "lenet5_softmax", output=tmp_path_factory.mktemp("runs") / "trained", epochs=2, precision="float32")

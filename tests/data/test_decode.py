@@ -1,0 +1,128 @@
+"""Every kind of picture people have, made here as a real file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenet.data.decode import LARGEST_PIXELS, read_picture, to_square
+from provenet.errors import ImageError
+from provenet.preprocessing import Preprocessing
+
+GRADIENT = np.add.outer(np.arange(40), 2 * np.arange(60)).astype(np.uint8)
+SMALL = Preprocessing(size=8, resize=8, channels=1, mean=(0.0,), std=(1.0,))
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "gif", "webp", "pgm", "PNG"])
+def test_lossless_formats_keep_every_grey_value(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(GRADIENT).save(path, **({"lossless": True} if ending == "webp" else {}))
+    assert np.array_equal(np.asarray(read_picture(path, channels=1)), GRADIENT)
+    assert np.asarray(read_picture(path, channels=3)).shape == (40, 60, 3)
+
+
+def test_a_jpeg_decodes_exactly_as_pillow_does(tmp_path):
+    Image.fromarray(np.stack([GRADIENT] * 3, -1)).save(tmp_path / "a.jpg", quality=80)
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.jpg", 3)), np.asarray(Image.open(tmp_path / "a.jpg")))
+
+
+def test_sixteen_bits_keep_their_high_byte(tmp_path):
+    Image.fromarray(GRADIENT.astype(np.uint16) * 256 + 77).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "deep.png", 1)), GRADIENT)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[:, :2] = (10, 20, 30, 255)
+    pixels[:, 2:] = (200, 0, 0, 0)  # a colour that nobody sees
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    seen = np.asarray(read_picture(tmp_path / "clear.png", 3))
+    assert seen[0, 0].tolist() == [10, 20, 30]
+    assert seen[0, 3].tolist() == [255, 255, 255]
+
+
+def test_palette_with_transparency(tmp_path):
+    picture = Image.new("P", (4, 4), 0)
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    picture.putpixel((0, 0), 1)
+    picture.save(tmp_path / "p.png", transparency=0)
+    seen = np.asarray(read_picture(tmp_path / "p.png", 3))
+    assert seen[0, 0].tolist() == [0, 255, 0]
+    assert seen[1, 1].tolist() == [255, 255, 255]
+
+
+def test_cmyk_one_bit_and_grey_with_alpha(tmp_path):
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "print.jpg", quality=95)
+    assert np.abs(np.asarray(read_picture(tmp_path / "print.jpg", 3))[4, 4].astype(int) - [255, 0, 0]).max() < 12
+    Image.new("1", (8, 8), 1).save(tmp_path / "bit.png")
+    assert (np.asarray(read_picture(tmp_path / "bit.png", 1)) == 255).all()
+    Image.new("LA", (8, 8), (100, 255)).save(tmp_path / "la.png")
+    assert (np.asarray(read_picture(tmp_path / "la.png", 1)) == 100).all()
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate a quarter clockwise
+    Image.fromarray(GRADIENT).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "turned.png", 1)), np.rot90(GRADIENT, -1))
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path):
+    frames = [Image.new("L", (8, 8), value) for value in (50, 200)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert (np.asarray(read_picture(tmp_path / "moving.gif", 1)) == 50).all()
+
+
+def test_one_pixel_and_very_long_pictures(tmp_path):
+    Image.new("L", (1, 1), 9).save(tmp_path / "dot.png")
+    assert (to_square(read_picture(tmp_path / "dot.png", 1), SMALL) == 9).all()
+    Image.new("L", (20_000, 1), 9).save(tmp_path / "line.png")
+    assert (to_square(read_picture(tmp_path / "line.png", 1), SMALL) == 9).all()
+    Image.new("L", (20_000, 400), 9).save(tmp_path / "wide.jpg")
+    assert to_square(read_picture(tmp_path / "wide.jpg", 1), SMALL).shape == (8, 8, 1)
+
+
+def test_the_square_is_the_middle():
+    wide = np.zeros((10, 30), np.uint8)
+    wide[:, 10:20] = 255
+    preprocessing = Preprocessing(size=10, resize=10, channels=1, mean=(0.0,), std=(1.0,))
+    assert (to_square(Image.fromarray(wide), preprocessing) == 255).all()
+    assert (to_square(Image.fromarray(wide.T.copy()), preprocessing) == 255).all()
+
+
+def test_resizing_is_pillows_own():
+    preprocessing = Preprocessing(size=16, resize=16, channels=1, mean=(0.0,), std=(1.0,))
+    expected = Image.fromarray(GRADIENT).crop((10, 0, 50, 40)).resize((16, 16), Image.Resampling.BILINEAR)
+    assert np.array_equal(to_square(Image.fromarray(GRADIENT), preprocessing)[..., 0], np.asarray(expected))
+
+
+def broken_files(folder):
+    """Name -> what the message must say; each file is written."""
+    Image.fromarray(np.stack([GRADIENT] * 3, -1)).save(folder / "whole.jpg")
+    Image.effect_noise((64, 64), 90).save(folder / "noise.png")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-400])
+    (folder / "cut.png").write_bytes((folder / "noise.png").read_bytes()[:900])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "script.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(hello) show\n")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    Image.new("F", (8, 8), 0.5).save(folder / "float.tif")
+    (folder / "bomb.pgm").write_bytes(b"P5\n20000 10000\n255\n" + bytes(64))
+    (folder / "larger-bomb.pgm").write_bytes(b"P5\n2000000 2000000\n255\n" + bytes(64))
+    return {
+        "cut.jpg": "a damaged one (", "cut.png": "a damaged one", "empty.jpg": "an empty file (0 bytes)",
+        "text.jpg": "18 bytes in no known image format", "script.jpg": "in no known image format", "gone.jpg": "nothing readable",
+        "float.tif": "floating-point", "bomb.pgm": f"expected at most {LARGEST_PIXELS:,} pixels, found 200,000,000 (20000x10000)",
+        "larger-bomb.pgm": f"one of far more than {LARGEST_PIXELS:,} pixels",
+    }  # fmt: skip
+
+
+def test_broken_files_are_named_with_what_is_wrong(tmp_path):
+    expected = broken_files(tmp_path)
+    assert len(expected) == 9
+    for name, message in expected.items():
+        with pytest.raises(ImageError) as caught:
+            read_picture(tmp_path / name, 3)
+        text = str(caught.value)
+        assert message in text, text
+        assert str(tmp_path / name) in text
+        assert "\n" not in text

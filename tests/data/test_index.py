@@ -1,0 +1,221 @@
+"""Class folders, splits, and the IDX format: what is found, what is named, and what is refused."""
+
+import gzip
+import os
+import struct
+import unicodedata
+
+import numpy as np
+import pytest
+
+from conftest import take, write_class_folders
+from provenet.data.builtin import FASHION_FILES, fetch, read_fashion_mnist
+from provenet.data.idx import read_idx, write_idx
+from provenet.data.index import LARGEST_HOLDOUT, choose_holdout, divide
+from provenet.data.sources import open_data
+from provenet.errors import DataError
+
+
+def test_the_embedded_pictures_are_balanced(mini):
+    assert set(mini["train"].counts().values()) == {600}
+    assert set(mini["test"].counts().values()) == {100}
+
+
+def test_the_embedded_pictures_are_those_of_the_full_set(mini):
+    try:
+        full = open_data("fashion-mnist").splits
+    except DataError as absent:
+        pytest.skip(str(absent))
+    assert {name: len(images) for name, images in full.items()} == {"train": 60_000, "test": 10_000}
+    for split, images in mini.items():
+        first = np.sort(np.concatenate([np.flatnonzero(full[split].labels == k)[: len(images) // 10] for k in range(10)]))
+        assert np.array_equal(full[split].pictures.pixels[first], images.pictures.pixels)
+        assert np.array_equal(full[split].labels[first], images.labels)
+
+
+def test_class_folders_of_any_depth_case_and_script(tmp_path, mini):
+    folder = tmp_path / "pictures"
+    write_class_folders(folder, take(mini["train"], per_class=2, classes=2))
+    (folder / "猫 cats' 🐈" / "deep" / "er").mkdir(parents=True)
+    next(folder.glob("Trouser/*.png")).rename(folder / "猫 cats' 🐈" / "deep" / "er" / "A.PNG")
+    (folder / "Trouser" / "notes.txt").write_text("passed over")
+    (folder / ".hidden").mkdir()
+    data = open_data(folder)
+    images = data.splits["all"]
+    assert images.counts() == {"T-shirt-top": 2, "Trouser": 1, "猫 cats' 🐈": 1}
+    assert images.pictures.where(3).endswith("猫 cats' 🐈/deep/er/A.PNG")
+    assert any("1 files that are no pictures are passed over (1 .txt)" in note for note in data.notes)
+
+
+def test_links_that_loop_end(class_folders):
+    folder = class_folders(classes=2, per_class=3)
+    (folder / "Trouser" / "again").symlink_to(folder / "Trouser", target_is_directory=True)
+    data = open_data(folder)
+    assert data.splits["all"].counts()["Trouser"] == 3
+    assert any("already read" in note for note in data.notes)
+
+
+def test_names_that_are_no_text_can_be_printed(class_folders):
+    folder = class_folders(classes=2)
+    picture = next((folder / "Trouser").iterdir())
+    picture.rename(folder / "Trouser" / os.fsdecode(b"\xff\xfe.png"))
+    where = [open_data(folder).splits["all"].pictures.where(k) for k in range(12)]
+    assert any("\ufffd" in name for name in where)
+    "".join(where).encode()
+
+
+def test_one_name_in_two_unicode_forms_is_one_class(tmp_path, mini):
+    folder, images = tmp_path / "pictures", take(mini["train"], per_class=2, classes=2)
+    write_class_folders(folder / "train", images)
+    write_class_folders(folder / "val", images)
+    (folder / "train" / "Trouser").rename(folder / "train" / unicodedata.normalize("NFC", "café"))
+    (folder / "val" / "Trouser").rename(folder / "val" / unicodedata.normalize("NFD", "café"))
+    splits = divide(open_data(folder), val_fraction=0.2, seed=0)
+    assert splits.val.classes == splits.train.classes == ("T-shirt-top", "café")
+
+
+def test_split_folders_are_joined_by_name(tmp_path, mini):
+    folder = tmp_path / "pictures"
+    write_class_folders(folder / "Train", take(mini["train"], per_class=4, classes=4))
+    images = take(mini["test"], per_class=2, classes=4)
+    write_class_folders(folder / "valid", images.select(np.flatnonzero(images.labels > 1)))  # not the first two classes
+    splits = divide(open_data(folder), val_fraction=0.2, seed=0)
+    assert splits.held_out_from is None
+    assert splits.val.classes == splits.train.classes
+    assert [splits.val.classes[k] for k in np.unique(splits.val.labels)] == ["Pullover", "Trouser"][:0] + sorted({"Pullover", "Dress"})
+
+
+def test_trains_beside_cars_are_a_class(class_folders):
+    folder = class_folders(classes=2)
+    (folder / "Trouser").rename(folder / "train")
+    assert open_data(folder).splits["all"].classes == ("T-shirt-top", "train")
+
+
+def test_the_holdout_is_by_class_reproducible_and_stable(mini):
+    images = mini["train"]
+    chosen = choose_holdout(images, val_fraction=0.2, seed=0)
+    assert np.array_equal(chosen, choose_holdout(images, val_fraction=0.2, seed=0))
+    assert set(np.bincount(images.labels[chosen]).tolist()) == {120}
+    assert not np.array_equal(chosen, choose_holdout(images, val_fraction=0.2, seed=1))
+    fewer = np.arange(0, 5_900)  # a hundred pictures less: hardly one of the others changes sides
+    assert (choose_holdout(images.select(fewer), val_fraction=0.2, seed=0) != chosen[:5_900]).mean() < 0.01
+
+
+def test_the_holdout_of_large_sets_is_capped(mini):
+    images = mini["train"]
+    many = images.select(np.tile(np.arange(6_000), 10))
+    assert choose_holdout(many, val_fraction=0.2, seed=0).sum() == LARGEST_HOLDOUT
+
+
+def test_a_class_of_one_picture_trains(mini):
+    images = take(mini["train"], per_class=5, classes=2)
+    lonely = images.select(np.array([0, 5, 6, 7]))
+    assert choose_holdout(lonely, val_fraction=0.5, seed=0).tolist()[0] is False
+
+
+def test_the_fingerprint_changes_with_the_data(class_folders, mini):
+    folder = class_folders()
+    first = open_data(folder).splits["all"].fingerprint()
+    assert first == open_data(folder).splits["all"].fingerprint()
+    next((folder / "Trouser").iterdir()).unlink()
+    assert first != open_data(folder).splits["all"].fingerprint()
+    assert mini["train"].fingerprint() != mini["train"].select(np.arange(5_999)).fingerprint()
+
+
+def test_folders_that_cannot_be_used(tmp_path, class_folders, mini):
+    folder = class_folders(classes=2)
+    cases = {}
+    (folder / "Empty").mkdir()
+    (folder / "Empty" / "readme.md").touch()
+    cases[folder] = r"Empty: expected pictures of this class, found none .*1 \.md.*add some or remove the folder"
+    cases[tmp_path / "nowhere"] = "found nothing there; known: fashion-mini, fashion-mnist"
+    cases["fashion-mnits"] = "did you mean 'fashion-mnist'"
+    (tmp_path / "file").touch()
+    cases[tmp_path / "file"] = "found a file; point at the folder"
+    (tmp_path / "bare").mkdir()
+    cases[tmp_path / "bare"] = "expected a folder for each class"
+    twice = tmp_path / "twice"
+    for name in ("train", "val", "valid"):
+        write_class_folders(twice / name, take(mini["train"], per_class=1, classes=2))
+    cases[twice] = "expected one folder for val, found 'val' too"
+    for data, message in cases.items():
+        with pytest.raises(DataError, match=message) as caught:
+            open_data(data)
+        assert "\n" not in str(caught.value)
+
+
+def test_divisions_that_make_no_sense(tmp_path, class_folders, mini):
+    alone = class_folders("alone", classes=1)
+    with pytest.raises(DataError, match="at least two classes, found \\['T-shirt-top'\\]"):
+        divide(open_data(alone), val_fraction=0.2, seed=0)
+    stranger = tmp_path / "stranger"
+    write_class_folders(stranger / "train", take(mini["train"], per_class=2, classes=2))
+    write_class_folders(stranger / "val", take(mini["train"], per_class=2, classes=3))
+    with pytest.raises(DataError, match="class 'Pullover' is not one of the 2 classes trained on"):
+        divide(open_data(stranger), val_fraction=0.2, seed=0)
+    single = class_folders("single", classes=3, per_class=1)
+    with pytest.raises(DataError, match="at least two pictures in some class"):
+        divide(open_data(single), val_fraction=0.2, seed=0)
+
+
+def test_idx_files_are_read_as_they_were_written(tmp_path):
+    pixels = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
+    write_idx(tmp_path / "a.gz", pixels)
+    (tmp_path / "a").write_bytes(gzip.decompress((tmp_path / "a.gz").read_bytes()))
+    assert np.array_equal(read_idx(tmp_path / "a.gz", 3), pixels)
+    assert np.array_equal(read_idx(tmp_path / "a", 3), pixels)
+
+
+def test_a_folder_of_idx_files_is_a_data_set(tmp_path, mini):
+    for prefix, images in (("train", mini["train"]), ("t10k", mini["test"])):
+        write_idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", images.pictures.pixels[..., 0])
+        write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", images.labels.astype(np.uint8))
+    data = open_data(tmp_path)
+    assert data.splits["train"].classes == tuple("0123456789")
+    assert not data.can_mirror
+    assert np.array_equal(data.splits["test"].pictures.pixels, mini["test"].pictures.pixels)
+
+
+def test_damaged_idx_files(tmp_path):
+    header = struct.pack(">HBB3I", 0, 8, 3, 2, 3, 5)
+    cases = {
+        header + bytes(29): "expected 30 bytes as its header says .*found 29",
+        header + bytes(31): "found more",
+        header[:7]: "expected an IDX header of 16 bytes, found 7",
+        b"\x00\x00\x0d\x03" + header[4:] + bytes(30): r"expected IDX bytes of 3 dimensions.*found 00 00 0d 03",
+        struct.pack(">HBB3I", 0, 8, 3, 2**31, 2**31, 2**31): "found a header that promises",
+        struct.pack(">HBB3I", 0, 8, 3, 60000, 200, 200) + bytes(10): "expected 2,400,000,000 bytes",
+    }
+    for content, message in cases.items():
+        (tmp_path / "bad").write_bytes(content)
+        (tmp_path / "bad.gz").write_bytes(gzip.compress(content))
+        for name in ("bad", "bad.gz"):
+            with pytest.raises(DataError, match=message):
+                read_idx(tmp_path / name, 3)
+    (tmp_path / "bad.gz").write_bytes(gzip.compress(header + bytes(30))[:-12])
+    with pytest.raises(DataError, match="expected an IDX file"):
+        read_idx(tmp_path / "bad.gz", 3)
+    (tmp_path / "bad.gz").write_text("no gzip")
+    with pytest.raises(DataError, match="expected an IDX file"):
+        read_idx(tmp_path / "bad.gz", 3)
+
+
+def test_fetching_needs_the_published_checksum(tmp_path, monkeypatch):
+    content = b"not what was published"
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / FASHION_FILES[0].name).write_bytes(content)
+    with pytest.raises(DataError, match="expected the published MD5 8d4fb7e6c68d591d4c3dfef9ec88bf0d, found"):
+        fetch((tmp_path / "served" / FASHION_FILES[0].name).as_uri(), tmp_path / "cache" / "file", FASHION_FILES[0])
+    assert not list((tmp_path / "cache").iterdir())  # nothing half-done is left
+
+
+def test_absent_and_offline_is_one_line_that_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROVENET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROVENET_FASHION_MNIST", "http://127.0.0.1:9")  # nobody listens on the discard port
+    monkeypatch.setattr("provenet.data.builtin.DEBIAN_FOLDER", tmp_path / "no-package")
+    with pytest.raises(DataError) as caught:
+        read_fashion_mnist()
+    text = str(caught.value)
+    assert "install Debian's package dataset-fashion-mnist, or put the four files into" in text
+    assert str(tmp_path / "cache" / "fashion-mnist") in text
+    assert "\n" not in text

@@ -1,0 +1,165 @@
+"""The command line as people meet it: real processes, real files, one line for what cannot be used."""
+
+import csv
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from conftest import take, write_class_folders
+from provenet import cli
+
+
+def run(*words, cwd=None, status=0, **environment):
+    """One command in a process of its own -> (stdout, stderr)."""
+    command = [sys.executable, "-m", "provenet", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stdout, done.stderr
+
+
+def main(capsys, *words, status=0):
+    """The same in this process, which is faster -> (stdout, stderr)."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    assert ended.value.code == status, err
+    return out, err
+
+
+def test_help_and_import_need_no_torch():
+    for code in (
+        "import provenet",
+        "import provenet.cli; provenet.cli.app(['--help'])",
+        "import provenet.cli; provenet.cli.app(['train', '--help'])",
+    ):
+        script = f"{code}\nimport sys; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0, code
+
+
+def test_the_whole_road(tmp_path, mini):
+    """Train on a folder, evaluate it, predict pictures of it: as a stranger would, in processes of their own."""
+    write_class_folders(tmp_path / "clothes" / "train", take(mini["train"], per_class=60, classes=3))
+    write_class_folders(tmp_path / "clothes" / "test", take(mini["test"], per_class=20, classes=3))
+    out, err = run("train", "clothes", "--model", "lenet5_softmax", "--epochs", "8", "--json", cwd=tmp_path)
+    result = json.loads(out)
+    assert set(result) == {"folder", "bundle", "val", "test"}
+    assert "epoch 8/8" in err
+    assert "\r" not in err
+    assert "\x1b" not in err  # no bar where there is no terminal
+    evaluation = json.loads(run("evaluate", result["bundle"], "clothes", "--json", cwd=tmp_path)[0])
+    assert set(evaluation) == {"images", "top1", "top5", "loss", "classes"}
+    assert evaluation == result["test"]
+    assert evaluation["images"] == 60
+    assert evaluation["top1"] > 0.7
+    assert evaluation["top5"] == 1.0
+    predictions = json.loads(run("predict", result["folder"], "clothes/test", "--json", cwd=tmp_path)[0])
+    assert len(predictions) == 60
+    right = sum(prediction["path"].split("/")[2] == prediction["label"] for prediction in predictions)
+    assert right / 60 == evaluation["top1"]
+    assert [set(prediction) for prediction in predictions[:1]] == [{"path", "label", "probability", "top"}]
+    assert predictions[0]["top"][0] == [predictions[0]["label"], predictions[0]["probability"]]
+    plain = run("evaluate", result["bundle"], "clothes", cwd=tmp_path)[0]
+    assert "60 images: top-1" in plain.splitlines()[-1]
+
+
+def test_predictions_as_csv_and_as_lines(trained, class_folders, capsys):
+    folder = class_folders("names, with 'quotes' 猫", per_class=2, classes=2)
+    rows = list(csv.DictReader(io.StringIO(main(capsys, "predict", trained.folder, folder, "--csv")[0])))
+    assert len(rows) == 4
+    assert "names, with 'quotes' 猫" in rows[0]["path"]
+    assert 0 < float(rows[0]["probability"]) <= 1
+    lines = main(capsys, "predict", trained.folder, *sorted(folder.glob("*/*.png")))[0].splitlines()
+    assert [line.rsplit(": ", 1)[0] for line in lines] == [row["path"] for row in rows]
+
+
+def test_broken_pictures_do_not_hide_the_others(trained, class_folders, capsys):
+    folder = class_folders(per_class=2, classes=2)
+    (folder / "broken.png").write_text("no picture")
+    out, err = main(capsys, "predict", trained.folder, folder, "--json", status=2)
+    assert len(json.loads(out)) == 4
+    assert "broken.png: expected an image, found 10 bytes in no known image format" in err
+    assert "1 of 5 pictures could not be decoded" in err
+    main(capsys, "predict", trained.folder, folder, "--json", "--skip-broken")
+
+
+def test_models_are_listed(capsys):
+    out, _ = main(capsys, "models", "lenet*")
+    assert out.splitlines()[0].split() == ["lenet5", "60,000", "parameters", "input", "1x32x32"]
+    rows = json.loads(main(capsys, "models", "resnet50", "--json")[0])
+    assert rows == [{"name": "resnet50", "parameters": 25_557_032, "input": [3, 224, 224]}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["train"], "expected DATA"),
+        (["train", "fashion-mini", "--model", "resnet21_cifar"], "unknown network 'resnet21_cifar'; did you mean 'resnet"),
+        (["train", "fashion-mini", "--epochs", "0"], "training.epochs: expected a number above 0, found 0"),
+        (["train", "fashion-mini", "--epochs", "many"], "many"),
+        (["train", "fashion-mini", "--device", "cuda"], "--device cuda: this machine"),
+        (["train", "fashion-mini", "--lerning-rate", "1"], "--lerning-rate"),
+        (["train", "fashion-mini", "--val-fraction", "1.5"], "run.val_fraction: expected a number above 0 and below 1"),
+        (["train", "--settings", "nowhere.toml"], "nowhere.toml: expected a settings file"),
+        (["evaluate", "nowhere", "fashion-mini"], "nowhere: expected a bundle"),
+        (["evaluate"], "BUNDLE"),
+        (["predict", "nowhere", "a.png"], "nowhere: expected a bundle"),
+        (["models", "vgg*"], "no network matches 'vgg*'"),
+        (["modles"], "modles"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_status_2(capsys, words, message):
+    out, err = main(capsys, *words, status=2)
+    assert not out
+    assert message in err
+    assert err.startswith("provenet: ")
+    assert err.count("\n") == 1
+
+
+def test_predictions_that_cannot_be(trained, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ([trained.folder], "expected a picture or a folder after the bundle"),
+        ([trained.folder, tmp_path / "empty"], "expected pictures in this folder, found none"),
+        ([trained.folder, tmp_path / "gone.png"], "gone.png: expected an image, found nothing readable"),
+        ([trained.folder, tmp_path / "gone.png", "--csv", "--json"], "expected --csv or --json, found both"),
+    ):
+        assert message in main(capsys, "predict", *words, status=2)[1]
+
+
+def test_classes_the_network_does_not_know(trained, class_folders, capsys):
+    folder = class_folders(classes=2)
+    (folder / "Trouser").rename(folder / "Trousers")
+    _, err = main(capsys, "evaluate", trained.folder, folder, status=2)
+    assert "class 'T-shirt-top' and 1 more is not one of the 10 classes trained on (did you mean 'T-shirt/top'?)" in err
+
+
+def test_an_interrupted_run_keeps_its_best_network(tmp_path):
+    command = [sys.executable, "-m", "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "500", "-o", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("epoch 1/"):
+            process.send_signal(2)
+            break
+    assert "interrupted; the best network so far" in process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 130
+    assert json.loads(run("evaluate", "run", "fashion-mini", "--json", cwd=tmp_path)[0])["top1"] > 0.3
+
+
+def test_the_options_are_decided_on_purpose():
+    """A new option is a decision: add it here and to the README."""
+    commands = {"models": cli.models, "train": cli.train, "evaluate": cli.evaluate, "predict": cli.predict}
+    assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
+        "models": "pattern json",
+        "train": "data model settings output epochs batch_size micro_batches learning_rate weight_decay size channels shift_pixels mirror "
+        "precision seed val_fraction skip_broken device json",
+        "evaluate": "bundle data split skip_broken device json",
+        "predict": "bundle images csv json skip_broken device",
+    }
+    assert {name for name in cli.app if not name.startswith("-")} == set(commands)

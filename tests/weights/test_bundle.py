@@ -1,0 +1,194 @@
+"""The bundle: what is written is read, and nothing that a stranger may send does harm."""
+
+import json
+import struct
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from provenet.errors import BundleError, ModelError
+from provenet.models.catalog import build_network
+from provenet.weights.bundle import HEADER_KEY, Bundle, load_bundle, save_bundle
+from provenet.weights.create import create_model
+
+CLASSES = tuple("abcdefghij")
+
+
+def make_bundle(name="lenet5"):
+    torch.manual_seed(0)
+    net = build_network(name, num_classes=10).eval()
+    return Bundle(net, CLASSES, net.input_spec.preprocessing, {"settings": {"seed": 0}, "数据": "猫"})
+
+
+def written(path, **changes):
+    """A bundle's file with some of its header changed; None leaves a key out."""
+    save_bundle(make_bundle(), path)
+    header = json.loads(read_metadata(path)[HEADER_KEY]) | changes
+    header = {key: value for key, value in header.items() if value is not None}
+    save_file(load_file(path), path, metadata={HEADER_KEY: json.dumps(header)})
+    return path
+
+
+def read_metadata(path):
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_softmax", "resnet8_cifar", "resnet18", "resnet50_v1_5"])
+def test_what_is_written_is_read(tmp_path, name):
+    bundle = make_bundle(name)
+    save_bundle(bundle, tmp_path / "model.safetensors")
+    again = load_bundle(tmp_path / "model.safetensors")
+    assert (again.network.name, again.classes, again.preprocessing, again.provenance) == (
+        name,
+        CLASSES,
+        bundle.preprocessing,
+        bundle.provenance,
+    )
+    assert all(torch.equal(again.network.state_dict()[key], value) for key, value in bundle.network.state_dict().items())
+    size = bundle.preprocessing.size
+    images = torch.randn(2, bundle.preprocessing.channels, size, size)
+    assert torch.equal(again.network(images), bundle.network(images))
+    assert all(parameter.requires_grad for parameter in again.network.parameters())
+    assert not again.network.training
+
+
+def test_the_memory_layout_is_no_matter(tmp_path):
+    bundle = make_bundle("resnet8_cifar")
+    bundle.network.to(memory_format=torch.channels_last)
+    save_bundle(bundle, tmp_path / "a.safetensors")
+    assert torch.equal(load_bundle(tmp_path / "a.safetensors").network.fc.weight, bundle.network.fc.weight)
+
+
+def test_a_run_folder_stands_for_its_bundle(tmp_path):
+    save_bundle(make_bundle(), tmp_path / "model.safetensors")
+    assert load_bundle(tmp_path).classes == CLASSES
+
+
+def test_nothing_half_written_is_left(tmp_path):
+    with pytest.raises(BundleError, match="expected to write the bundle"):
+        save_bundle(make_bundle(), tmp_path / "no" / "such" / "folder.safetensors")
+    save_bundle(make_bundle(), tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "expected bundle format 1, found 2; it needs another version of provenet"),
+        ({"format_version": "1"}, "expected a format version"),
+        ({"architecture": "lenet6"}, "unknown network 'lenet6'; did you mean 'lenet5'"),
+        ({"architecture": "lenet5_softmax"}, "tensors are missing"),
+        ({"architecture": ["lenet5"]}, "the architecture is no word"),
+        ({"architecture": None}, "expected 'architecture' in its header, found none"),
+        ({"classes": list("abc")}, r"tensor output.codes is \[10, 84\] of torch.float32, its network has \[3, 84\]"),
+        ({"classes": []}, "the classes are not a list"),
+        ({"classes": "abcdefghij"}, "the classes are not a list"),
+        ({"classes": ["a"] * 10}, "two classes have the same name"),
+        ({"classes": None}, "expected 'classes' in its header"),
+        ({"preprocessing": {}}, "preprocessing: expected the keys"),
+        ({"preprocessing": 5}, "preprocessing: expected the keys"),
+        ({"provenance": []}, "the provenance no table"),
+    ],
+)
+def test_headers_that_do_not_fit(tmp_path, changes, message):
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(written(tmp_path / "model.safetensors", **changes))
+    assert str(tmp_path / "model.safetensors") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("size", 28, "preprocessing.size: expected 32 pixels, which is what the network takes, found 28"),
+        ("size", 10**9, "expected 1 to 4096 pixels, found 1000000000"),
+        ("channels", 2, "expected 1 .grey. or 3 .colour., found 2"),
+        ("mean", [0.1, 0.2], "expected 1 values, one a channel, found 2"),
+        ("std", [0.0], "std above 0"),
+        ("std", [float("nan")], "std above 0"),
+        ("white", "bright", "expected numbers"),
+        ("interpolation", "magic", "found 'RGB' and 'magic'"),
+    ],
+)
+def test_preprocessing_that_does_not_fit(tmp_path, key, value, message):
+    values = make_bundle().preprocessing.to_dict() | {key: value}
+    with pytest.raises(BundleError, match=message):
+        load_bundle(written(tmp_path / "model.safetensors", preprocessing=values))
+
+
+def damaged_files(folder):
+    """Name -> what the message must say."""
+    save_bundle(make_bundle(), folder / "whole")
+    content = (folder / "whole").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    huge_tensor = json.dumps(
+        {"__metadata__": {HEADER_KEY: "{}"}, "a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}
+    ).encode()
+    files = {
+        "cut": (content[:-100], "found one that cannot be read"),
+        "cut-header": (content[: length // 2], "without a sound one"),
+        "empty": (b"", "found 0 bytes"),
+        "text": (b"hello, this is no bundle at all", "without a sound one"),
+        "long-header": (struct.pack("<Q", 2**31) + content[8:], "without a sound one"),
+        "no-json": (struct.pack("<Q", 16) + b"{" * 16 + bytes(64), "found one that cannot be read"),
+        "huge-tensor": (struct.pack("<Q", len(huge_tensor)) + huge_tensor + bytes(64), "found one that cannot be read"),
+        "pickle": (b"\x80\x04cos\nsystem\n(S'touch hacked'\ntR.", "without a sound one"),
+    }
+    for name, (file_content, _) in files.items():
+        (folder / name).write_bytes(file_content)
+    save_file({"a": torch.zeros(3)}, folder / "foreign")
+    save_file({"a": torch.zeros(3)}, folder / "no-header-json", metadata={HEADER_KEY: "[" * 100_000})
+    return {name: message for name, (_, message) in files.items()} | {
+        "foreign": "found a safetensors file without its header",
+        "no-header-json": "expected a header in JSON",
+        "nowhere": "found nothing readable",
+    }
+
+
+def test_damaged_and_foreign_files(tmp_path):
+    expected = damaged_files(tmp_path)
+    assert len(expected) == 11
+    for name, message in expected.items():
+        with pytest.raises(BundleError, match=message) as caught:
+            load_bundle(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_weight_of_the_wrong_shape_or_value_is_named(tmp_path):
+    save_bundle(make_bundle(), tmp_path / "a")
+    metadata = read_metadata(tmp_path / "a")
+    for change, message in (
+        (
+            lambda tensor: tensor[:3].contiguous(),
+            r"tensor C1.conv.weight is \[3, 1, 5, 5\] of torch.float32, its network has \[6, 1, 5, 5\]",
+        ),
+        (lambda tensor: tensor.half(), "of torch.float16"),
+        (lambda tensor: tensor / 0, "tensor C1.conv.weight holds values that are no numbers"),
+    ):
+        tensors = load_file(tmp_path / "a")
+        tensors["C1.conv.weight"] = change(tensors["C1.conv.weight"])
+        save_file(tensors, tmp_path / "b", metadata=metadata)
+        with pytest.raises(BundleError, match=message):
+            load_bundle(tmp_path / "b")
+
+
+def test_a_network_with_weights(tmp_path):
+    bundle = make_bundle("resnet8_cifar")
+    save_bundle(bundle, tmp_path / "a")
+    net = create_model("resnet8_cifar", weights=tmp_path / "a", num_classes=4)
+    assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
+    assert torch.equal(net.conv1.conv.weight, bundle.network.conv1.conv.weight)
+    with pytest.raises(ModelError, match="expected weights of 'resnet20_cifar', found 'resnet8_cifar'"):
+        create_model("resnet20_cifar", weights=tmp_path / "a")
+    with pytest.raises(ModelError, match="expected 1 input channels, found 3"):
+        create_model("resnet8_cifar", weights=tmp_path / "a", in_channels=1)
+
+
+def test_preprocessing_goes_through_json():
+    preprocessing = replace(make_bundle("resnet18").preprocessing, interpolation="bicubic", channel_order="BGR", white=255.0)
+    assert type(preprocessing).from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing

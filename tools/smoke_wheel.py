@@ -1,0 +1,45 @@
+"""Build the wheel, install it into an empty environment, and use it there: what people get must work without this folder.
+
+python tools/smoke_wheel.py
+"""
+
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Raises where a step fails."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+        (wheel,) = folder.glob("*.whl")
+        inside = zipfile.ZipFile(wheel).namelist()
+        for wanted in (
+            "provenet/py.typed",
+            "provenet/data/samples/fashion-mini/LICENSE",
+            "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
+        ):
+            assert wanted in inside, f"{wanted} is missing in {wheel.name}"
+        venv.create(folder / "empty", with_pip=True)
+        binaries = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
+        run(binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
+        run(binaries / "provenet", "--version", cwd=folder)
+        run(binaries / "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "1", "--output", "run", cwd=folder)
+        run(binaries / "provenet", "evaluate", "run", "fashion-mini", cwd=folder)
+        print(f"{wheel.name}, {wheel.stat().st_size:,} bytes, works in an empty environment")
+
+
+def run(*command: object, cwd: Path) -> None:
+    """One command, which must succeed."""
+    print("$", *command, flush=True)
+    subprocess.run([str(word) for word in command], cwd=cwd, check=True)
+
+
+if __name__ == "__main__":
+    main()
