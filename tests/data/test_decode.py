@@ -111,8 +111,8 @@ def broken_files(folder):
     return {
         "cut.jpg": "a damaged one (", "cut.png": "a damaged one", "empty.jpg": "an empty file (0 bytes)",
         "text.jpg": "18 bytes in no known image format", "script.jpg": "in no known image format", "gone.jpg": "nothing readable",
-        "float.tif": "floating-point", "bomb.pgm": f"expected at most {LARGEST_PIXELS:,} pixels, found 200,000,000 (20000x10000)",
-        "larger-bomb.pgm": f"one of far more than {LARGEST_PIXELS:,} pixels",
+        "float.tif": "floating-point", "bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
+        "larger-bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 What happens to the unusual ones: EXIF rotation is applied; transparency is laid over white; of an animation the first frame counts;
 16-bit grey keeps its high byte; palette, CMYK and the rest become grey or RGB as Pillow converts them. Formats that run programs to
-decode (PostScript) are not opened at all, and a picture of more pixels than `LARGEST_PIXELS` is refused before it takes memory.
+decode (PostScript) are not opened at all, and a picture of more than `LARGEST_PIXELS` is refused before it takes memory.
 """
 
 import os
@@ -18,7 +18,7 @@ from provenet.preprocessing import Preprocessing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-LARGEST_PIXELS = 178_956_970  # half a gigabyte as RGB; also the count at which Pillow itself refuses
+LARGEST_PIXELS = 178_956_970  # at which Pillow refuses: half a gigabyte as RGB
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -32,13 +32,8 @@ def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
     """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata of pictures that decode; too many pixels are refused here
+            warnings.simplefilter("ignore")  # damaged metadata of pictures that decode; too many pixels are an error
             with Image.open(path, formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > LARGEST_PIXELS:
-                    raise ImageError(
-                        f"expected at most {LARGEST_PIXELS:,} pixels, found {width * height:,} ({width}x{height}); make it smaller"
-                    )
                 return convert_picture(ImageOps.exif_transpose(opened), channels)
     except ImageError as error:
         raise ImageError(f"{show_path(path)}: {error}") from error
@@ -84,7 +79,7 @@ def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "a file that may not be read (permission denied)"
     if isinstance(error, Image.DecompressionBombError):
-        return f"one of far more than {LARGEST_PIXELS:,} pixels"
+        return f"one of more than {LARGEST_PIXELS:,} pixels"
     if isinstance(error, UnidentifiedImageError):
         return f"{size_bytes:,} bytes in no known image format"
     return f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"

@@ -1,0 +1,112 @@
+"""From what a person asked to complete settings: whatever they left open is chosen by the network and the data."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from provenet.data.index import ImageSet
+from provenet.errors import SettingsError
+from provenet.models.catalog import build_on_meta
+from provenet.models.classifier import InputSpec
+from provenet.preprocessing import Preprocessing
+from provenet.recipes import default_distortion, default_training
+from provenet.runs.settings import RunSettings, Source
+from provenet.training.settings import Precision
+
+LARGEST_SMALL_SIDE_PIXELS = 64
+PICTURES_MEASURED = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What may be asked of a run; None leaves it open."""
+
+    epochs: float | None = None
+    batch_size: int | None = None
+    micro_batches: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    seed: int | None = None
+    precision: Precision | None = None
+    size: int | None = None
+    channels: int | None = None
+    shift_pixels: int | None = None
+    mirror: bool | None = None
+
+
+def choose_model(images: ImageSet) -> str:
+    """Without a name: LeNet-5 for little pictures, ResNet-18 for photographs."""
+    side = images.pictures.native_side()
+    return "lenet5" if side is not None and side <= LARGEST_SMALL_SIDE_PIXELS else "resnet18"
+
+
+def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool) -> RunSettings:
+    """Settings for training `source.model` on `train`."""
+    preprocessing = choose_preprocessing(source.model, train, size=wishes.size, channels=wishes.channels)
+    training = default_training(source.model, len(train))
+    if wishes.batch_size and not wishes.learning_rate:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
+        wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
+    settings = RunSettings(
+        source=source,
+        preprocessing=preprocessing,
+        distortion=default_distortion(source.model, preprocessing, can_mirror=can_mirror),
+        training=training,
+    )
+    return override(settings, wishes)
+
+
+def override(settings: RunSettings, wishes: Wishes) -> RunSettings:
+    """The settings with what was asked for put in; size and channels are decided with the network, not here."""
+    asked = {field.name: getattr(wishes, field.name) for field in fields(wishes) if getattr(wishes, field.name) is not None}
+    if "learning_rate" in asked:
+        asked["peak_learning_rate"] = asked.pop("learning_rate")
+    in_training = {name: value for name, value in asked.items() if hasattr(settings.training, name)}
+    in_distortion = {name: value for name, value in asked.items() if hasattr(settings.distortion, name)}
+    return replace(settings, training=replace(settings.training, **in_training), distortion=replace(settings.distortion, **in_distortion))
+
+
+def choose_preprocessing(network: str, train: ImageSet, *, size: int | None, channels: int | None) -> Preprocessing:
+    """What the network sees of these pictures.
+
+    LeNet-5 keeps its published input. The others see small pictures in their own size, larger ones in the network's, grey ones
+    in one channel, and are normalised by the training pictures' mean and deviation.
+    """
+    spec = build_on_meta(network).input_spec
+    native_side, native_channels = train.pictures.native_side(), train.pictures.native_channels()
+    channels = channels if channels is not None else min(spec.channels, native_channels)
+    if channels not in (1, 3):
+        raise SettingsError(f"--channels: expected 1 (grey) or 3 (colour), found {channels}")
+    preprocessing = spec.preprocessing.with_channels(channels)
+    if spec.is_fixed:
+        if size not in (None, spec.size):
+            raise SettingsError(f"--size {size}: {network} takes {spec.size} pixels only; leave --size out or choose another --model")
+        return preprocessing
+    if size is None and native_side is not None and spec.smallest <= native_side <= LARGEST_SMALL_SIDE_PIXELS:
+        size = native_side
+    if size is not None:
+        preprocessing = _scaled_to(preprocessing, size, spec, network)
+    return _measured(preprocessing, train)
+
+
+def _scaled_to(preprocessing: Preprocessing, size: int, spec: InputSpec, network: str) -> Preprocessing:
+    if size < spec.smallest:
+        raise SettingsError(f"--size {size}: {network} needs at least {spec.smallest} pixels; enlarge --size or choose another --model")
+    return replace(preprocessing, size=size, resize=round(size * preprocessing.resize / preprocessing.size))
+
+
+def _measured(preprocessing: Preprocessing, train: ImageSet) -> Preprocessing:
+    """Mean and deviation of the training pictures' own pixels, channel by channel, over evenly spaced pictures of the set."""
+    from provenet.data.squares import open_squares  # decoding starts threads: only where it is needed
+    from provenet.runtime import count_cores
+
+    chosen = np.unique(np.linspace(0, len(train) - 1, min(PICTURES_MEASURED, len(train))).astype(np.int64))
+    squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores())
+    sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
+    if not len(sound):
+        return preprocessing  # every one is broken, which is said when they are read
+    totals = np.zeros((2, preprocessing.channels))
+    for pixels in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
+        values = pixels.double() / 255
+        totals += np.stack([values.mean((0, 1, 2)).numpy(), values.square().mean((0, 1, 2)).numpy()]) * len(pixels) / len(sound)
+    mean, std = totals[0], np.sqrt(np.maximum(totals[1] - totals[0] ** 2, 1e-4))
+    return replace(preprocessing, mean=tuple(round(float(v), 4) for v in mean), std=tuple(round(float(v), 4) for v in std))

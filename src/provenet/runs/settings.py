@@ -1,0 +1,92 @@
+"""All that a run was told, in one file that can be given back to `train`: `settings.toml`."""
+
+import os
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+
+from provenet.data.decode import show_path
+from provenet.data.distortion import Distortion
+from provenet.errors import SettingsError
+from provenet.preprocessing import Preprocessing
+from provenet.training.settings import TrainingSettings, check_types
+
+SECTIONS = ("run", "preprocessing", "distortion", "training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is trained on what."""
+
+    data: str
+    """A built-in name or a folder, as it was given."""
+    model: str
+    """A name of the catalog."""
+    init: str = "trainable"
+    """The paper's initialisation, or the one that trains by itself where the paper has none."""
+    val_fraction: float = 0.2
+    """The part of each class to hold out where the data have no validation pictures."""
+    skip_broken: bool = False
+    """Whether to go on without pictures that cannot be decoded."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise SettingsError(f"run.val_fraction: expected a number above 0 and below 1, found {self.val_fraction}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Complete: with the same data and the same threads it trains the same weights again."""
+
+    source: Source
+    preprocessing: Preprocessing
+    distortion: Distortion
+    training: TrainingSettings
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values, by section."""
+        return {
+            "run": asdict(self.source),
+            "preprocessing": self.preprocessing.to_dict(),
+            "distortion": asdict(self.distortion),
+            "training": asdict(self.training),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`, each value checked."""
+        for name in SECTIONS:
+            if not isinstance(values.get(name), dict):
+                raise SettingsError(f"expected a section [{name}], found {'something else' if name in values else 'none'}; add it")
+        unknown = [name for name in values if name not in SECTIONS]
+        if unknown:
+            raise SettingsError(f"expected the sections {', '.join(SECTIONS)}, found {unknown[0]!r} too; remove it")
+        return cls(
+            source=Source(**check_types(Source, values["run"], "run")),
+            preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+            distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion")),
+            training=TrainingSettings.from_dict(values["training"]),
+        )
+
+
+def write_settings(settings: RunSettings, path: Path) -> None:
+    """Write the file."""
+    path.write_text("# provenet train --settings THIS_FILE trains the same network again.\n\n" + tomli_w.dumps(settings.to_dict()), encoding="utf-8")
+
+
+def read_settings(path: str | os.PathLike[str]) -> RunSettings:
+    """Read the file. Raises SettingsError with one line that names it and the setting."""
+    shown = show_path(path)
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{shown}: expected a settings file, found nothing readable ({error.strerror}); check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error
+    try:
+        return RunSettings.from_dict(values)
+    except SettingsError as error:
+        raise SettingsError(f"{shown}: {error}") from error

@@ -1,0 +1,242 @@
+"""Whole runs on real pictures: what they leave, and that two roads to one number agree."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import take, write_class_folders
+from PIL import Image
+
+import provenet as pn
+from provenet.data.loader import Loader
+from provenet.data.squares import open_squares
+from provenet.deploy.predictor import Predictor
+from provenet.errors import DataError, SettingsError
+from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
+from provenet.runs.evaluate import evaluate_bundle
+from provenet.runs.plan import Wishes, choose_preprocessing
+from provenet.runs.settings import read_settings
+from provenet.runs.train import train
+from provenet.weights.bundle import load_bundle
+
+
+class Heard:
+    """A watcher that remembers its notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def progress(self, what, done, total):
+        pass
+
+    def step(self, record):
+        pass
+
+    def epoch(self, record, total_epochs):
+        pass
+
+
+def weights(run):
+    return load_bundle(run.folder).network.state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_what_a_run_leaves_behind(trained):
+    assert sorted(path.name for path in trained.folder.iterdir()) == ["log.jsonl", "model.safetensors", "settings.toml"]
+    events = [json.loads(line) for line in (trained.folder / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events if event["event"] != "step"] == ["start", "epoch", "epoch", "end"]
+    assert events[-1]["test"]["top1"] == trained.test.top1
+    bundle = load_bundle(trained.folder)
+    assert bundle.classes[0] == "T-shirt/top"
+    assert bundle.provenance["settings"] == trained.settings.to_dict() == tomllib.loads((trained.folder / "settings.toml").read_text())
+    assert bundle.provenance["metrics"]["test"]["top1"] == trained.test.top1
+    assert bundle.provenance["data"]["images"] == {"train": 4_800, "val": 1_200, "test": 1_000}
+    assert set(bundle.provenance["versions"]) == {"provenet", "torch", "python"}
+
+
+def test_it_learns(trained):
+    assert trained.val.top1 > 0.7  # chance is 0.1
+
+
+def test_evaluate_finds_what_the_run_found(trained):
+    again = evaluate_bundle(trained.bundle_path, "fashion-mini")
+    assert again == trained.test
+
+
+def test_predict_sees_what_validation_saw_to_the_bit(trained, tmp_path, mini):
+    images = take(mini["test"], per_class=13)  # 130 pictures: two whole batches and a rest
+    write_class_folders(tmp_path / "test", images)
+    files = sorted((tmp_path / "test").glob("*/*.png"), key=lambda path: path.name)
+    order = np.argsort([int(path.stem) for path in files])
+    bundle = load_bundle(trained.folder)
+    squares, _ = open_squares(images.pictures, bundle.preprocessing, num_threads=1)
+    batches = list(Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE).evaluation_batches())
+    predictor = Predictor(bundle, device="cpu")
+    seen = torch.cat([predictor.see(files[k]) for k in order])
+    assert torch.equal(seen, torch.cat([batch.images for batch in batches]))
+
+    probabilities = torch.cat([logits.double().softmax(1) for logits, _ in compute_logits(bundle.network, batches)])
+    predictions = list(predictor(files[k] for k in order))
+    assert [prediction.probability for prediction in predictions] == probabilities.max(1).values.tolist()
+    assert [bundle.classes.index(prediction.label) for prediction in predictions] == probabilities.argmax(1).tolist()
+    right = sum(prediction.label.replace("/", "-") == files[k].parent.name for prediction, k in zip(predictions, order, strict=True))
+    folder_evaluation = evaluate_bundle(replace(bundle, classes=tuple(name.replace("/", "-") for name in bundle.classes)), tmp_path / "test")
+    assert right / 130 == folder_evaluation.top1
+
+
+def test_top_predictions_add_up(trained, tmp_path):
+    Image.new("L", (28, 28), 90).save(tmp_path / "a.png")
+    (prediction,) = Predictor.load(trained.folder)([Image.open(tmp_path / "a.png")])
+    assert len(prediction.top) == 5
+    assert prediction.top[0] == (prediction.label, prediction.probability)
+    assert 0.2 <= sum(probability for _, probability in prediction.top) <= 1 + 1e-9
+
+
+def test_the_same_seed_trains_the_same_weights_and_its_settings_file_too(class_folders, tmp_path):
+    data = class_folders(per_class=12)
+    runs = [train(data, "resnet8_cifar", output=tmp_path / name, epochs=2, seed=5) for name in ("a", "b")]
+    assert same(weights(runs[0]), weights(runs[1]))
+    again = train(settings_file=tmp_path / "a" / "settings.toml", output=tmp_path / "c")
+    assert again.settings == runs[0].settings
+    assert same(weights(again), weights(runs[0]))
+    other = train(settings_file=tmp_path / "a" / "settings.toml", output=tmp_path / "d", seed=6)
+    assert not same(weights(other), weights(runs[0]))
+
+
+def test_decoding_ahead_trains_the_same_weights(class_folders, tmp_path, monkeypatch):
+    data = class_folders(per_class=12)
+    in_memory = train(data, "resnet8_cifar", output=tmp_path / "a", epochs=2)
+    monkeypatch.setattr("provenet.data.squares.LARGEST_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(open_squares, "__kwdefaults__", {**open_squares.__kwdefaults__, "largest_in_memory_bytes": 0})
+    on_disk = train(data, "resnet8_cifar", output=tmp_path / "b", epochs=2)
+    assert same(weights(in_memory), weights(on_disk))
+
+
+def test_the_folder_trained_on_is_evaluated_on_its_held_out_part(class_folders, tmp_path):
+    data = class_folders(per_class=10)
+    run = train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1)
+    heard = Heard()
+    assert evaluate_bundle(run.folder, data, watcher=heard) == run.val
+    assert any("only the 6 held-out pictures count" in note for note in heard.notes)
+    assert evaluate_bundle(run.folder, data, split="all").images == 30
+    with pytest.raises(DataError, match="--split test: expected one of all"):
+        evaluate_bundle(run.folder, data, split="test")
+
+
+def test_colour_photographs_train_a_resnet18_of_their_own_size(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, hue in (("red", 0), ("blue", 2)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(6):
+            pixels = generator.integers(0, 80, (50, 70, 3), dtype=np.uint8)
+            pixels[..., hue] += 150
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{k}.jpg")
+    run = train(tmp_path / "data", output=tmp_path / "run", epochs=1, size=32, batch_size=4)
+    assert run.settings.source.model == "resnet18"
+    assert (run.settings.preprocessing.size, run.settings.preprocessing.resize, run.settings.preprocessing.channels) == (32, 37, 3)
+    assert run.settings.preprocessing.mean[1] == pytest.approx(40 / 255, abs=0.02)
+
+
+def test_broken_pictures_stop_a_run_before_it_begins_unless_asked(class_folders, tmp_path):
+    data = class_folders(per_class=8)
+    (data / "Trouser" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    (data / "Dress").mkdir(exist_ok=True)
+    (data / "Dress").rmdir()
+    (data / "Pullover" / "none.jpg").touch()
+    with pytest.raises(DataError, match=r"(bad.png|none.jpg): expected an image.*; or go on without with --skip-broken"):
+        train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()  # it never began
+    heard = Heard()
+    run = train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1, skip_broken=True, watcher=heard)
+    skipped = [note for note in heard.notes if note.startswith("skipped: ")]
+    assert len(skipped) == 2
+    assert run.val.images + load_bundle(run.folder).provenance["data"]["images"]["train"] == 24
+
+
+def test_skipping_never_empties_a_class(class_folders, tmp_path):
+    data = class_folders(per_class=4, classes=2)
+    for path in (data / "Trouser").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="expected a picture that can be decoded in class 'Trouser', found none"):
+        train(data, "lenet5_softmax", output=tmp_path / "run", skip_broken=True)
+
+
+def test_run_folders_are_never_overwritten(class_folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = class_folders("my pictures", per_class=4, classes=2)
+    names = [train(data, "lenet5_softmax", epochs=1).folder.as_posix() for _ in range(2)]
+    assert names == ["runs/my-pictures-lenet5_softmax", "runs/my-pictures-lenet5_softmax-2"]
+    with pytest.raises(SettingsError, match="expected a new or empty folder, found one in use"):
+        train(data, "lenet5_softmax", output=names[0])
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="found one in use"):
+        train(data, "lenet5_softmax", output=tmp_path / "file")
+    with pytest.raises(SettingsError, match="expected to make a run folder"):
+        train(data, "lenet5_softmax", output=tmp_path / "file" / "below")
+
+
+def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
+    lenet = choose_preprocessing("lenet5", mini["train"], size=None, channels=None)
+    assert (lenet.size, lenet.resize, lenet.channels) == (32, 28, 1)
+    resnet = choose_preprocessing("resnet20_cifar", mini["train"], size=None, channels=None)
+    assert (resnet.size, resnet.resize, resnet.channels) == (28, 28, 1)
+    pixels = mini["train"].pictures.pixels / 255
+    assert (resnet.mean[0], resnet.std[0]) == pytest.approx((pixels.mean(), pixels.std()), abs=0.01)
+    assert choose_preprocessing("resnet20_cifar", mini["train"], size=40, channels=3).channels == 3
+    with pytest.raises(SettingsError, match="lenet5 takes 32 pixels only"):
+        choose_preprocessing("lenet5", mini["train"], size=28, channels=None)
+    with pytest.raises(SettingsError, match="resnet18 needs at least 32 pixels"):
+        choose_preprocessing("resnet18", mini["train"], size=20, channels=None)
+    with pytest.raises(SettingsError, match="expected 1 .grey. or 3"):
+        choose_preprocessing("resnet18", mini["train"], size=32, channels=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("epochs = 1", "epochs = 'many'"), "training.epochs: expected a number, found 'many'"),
+        (("batch_size = 8", "batch_size = 8.5"), "training.batch_size: expected a whole number, found 8.5"),
+        (("momentum = 0.9", "momentun = 0.9"), "training.momentun: no such setting; did you mean 'momentum'"),
+        (("momentum = 0.9\n", ""), "training.momentum: expected a value, found none"),
+        (("mirror = false", "mirror = 1"), "distortion.mirror: expected true or false, found 1"),
+        (("[distortion]", "[distortions]"), r"expected a section \[distortion\], found none"),
+        (("[run]", "[run"), "expected TOML, found something else"),
+        (('model = "lenet5_softmax"', 'model = "lenet7"'), "unknown network 'lenet7'"),
+        (("size = 32", "size = 33"), "expected 32"),
+    ],
+)
+def test_settings_files_that_cannot_be_used(class_folders, tmp_path, change, message):
+    data = class_folders(per_class=4, classes=2)
+    run = train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1)
+    path = run.folder / "settings.toml"
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(change[0], change[1], 1))
+    with pytest.raises(pn.ProvenetError, match=message) as caught:
+        train(settings_file=path, output=tmp_path / "again")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_settings_file_decides_cannot_be_given_too(trained):
+    assert read_settings(trained.folder / "settings.toml") == trained.settings
+    with pytest.raises(SettingsError, match="--model lenet5: expected nothing here"):
+        train(settings_file=trained.folder / "settings.toml", model="lenet5")
+    with pytest.raises(SettingsError, match="expected a settings file, found nothing readable"):
+        train(settings_file=trained.folder / "nowhere.toml")
+    with pytest.raises(SettingsError, match="expected DATA"):
+        train()
+
+
+def test_wishes_are_a_fixed_list():
+    assert set(Wishes.__dataclass_fields__) == {
+        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels", "shift_pixels", "mirror",
+    }  # fmt: skip
