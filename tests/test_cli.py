@@ -140,7 +140,7 @@ def test_classes_the_network_does_not_know(trained, class_folders, capsys):
 
 
 def test_an_interrupted_run_keeps_its_best_network(tmp_path):
-    command = [sys.executable, "-m", "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "500", "-o", "run"]
+    command = [sys.executable, "-m", "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "100", "-o", "run"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("epoch 1/"):
@@ -149,7 +149,7 @@ def test_an_interrupted_run_keeps_its_best_network(tmp_path):
     assert "interrupted; the best network so far" in process.stderr.read()
     process.stderr.close()
     assert process.wait() == 130
-    assert json.loads(run("evaluate", "run", "fashion-mini", "--json", cwd=tmp_path)[0])["top1"] > 0.3
+    assert json.loads(run("evaluate", "run", "fashion-mini", "--json", cwd=tmp_path)[0])["top1"] > 0.2
 
 
 def test_the_options_are_decided_on_purpose():

@@ -238,6 +238,9 @@ def main(words: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader of our output has gone: `provenet models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:  # a disk that is full or went away in the middle of a write
+        _complain(f"{error.filename or 'the system'}: expected to read or write, found: {error.strerror or error}")
+        raise SystemExit(2) from None
     raise SystemExit(0)
 
 

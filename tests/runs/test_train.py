@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import take, write_class_folders
 from PIL import Image
 
 import provenet as pn
+from conftest import take, write_class_folders
 from provenet.data.loader import Loader
 from provenet.data.squares import open_squares
 from provenet.deploy.predictor import Predictor
@@ -89,7 +89,9 @@ def test_predict_sees_what_validation_saw_to_the_bit(trained, tmp_path, mini):
     assert [prediction.probability for prediction in predictions] == probabilities.max(1).values.tolist()
     assert [bundle.classes.index(prediction.label) for prediction in predictions] == probabilities.argmax(1).tolist()
     right = sum(prediction.label.replace("/", "-") == files[k].parent.name for prediction, k in zip(predictions, order, strict=True))
-    folder_evaluation = evaluate_bundle(replace(bundle, classes=tuple(name.replace("/", "-") for name in bundle.classes)), tmp_path / "test")
+    folder_evaluation = evaluate_bundle(
+        replace(bundle, classes=tuple(name.replace("/", "-") for name in bundle.classes)), tmp_path / "test"
+    )
     assert right / 130 == folder_evaluation.top1
 
 
@@ -196,7 +198,7 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
         choose_preprocessing("lenet5", mini["train"], size=28, channels=None)
     with pytest.raises(SettingsError, match="resnet18 needs at least 32 pixels"):
         choose_preprocessing("resnet18", mini["train"], size=20, channels=None)
-    with pytest.raises(SettingsError, match="expected 1 .grey. or 3"):
+    with pytest.raises(SettingsError, match=r"expected 1 .grey. or 3"):
         choose_preprocessing("resnet18", mini["train"], size=32, channels=4)
 
 
@@ -238,5 +240,6 @@ def test_what_the_settings_file_decides_cannot_be_given_too(trained):
 
 def test_wishes_are_a_fixed_list():
     assert set(Wishes.__dataclass_fields__) == {
-        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels", "shift_pixels", "mirror",
+        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels",
+        "shift_pixels", "mirror",
     }  # fmt: skip

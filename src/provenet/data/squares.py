@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provenet.data.pictures import PictureFiles, Pictures, PixelArray
+from provenet.data.pictures import Pictures, PixelArray
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
 
@@ -107,8 +107,3 @@ def open_squares(
                 progress("reading pictures", done, len(pictures))
     squares = SquaresInMemory(kept) if fits else SquaresOnDisk(pictures, preprocessing, num_threads)
     return squares, dict(sorted(broken.items()))
-
-
-def is_on_disk(pictures: Pictures) -> bool:
-    """Whether pictures may turn out broken when they are read."""
-    return isinstance(pictures, PictureFiles)

@@ -8,7 +8,7 @@ from provenet.data.sources import open_data
 from provenet.errors import DataError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
-from provenet.runs.train import open_sound_squares
+from provenet.runs.pictures import SPLIT_SEED, open_sound_squares
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device, place
 from provenet.weights.bundle import Bundle, load_bundle
@@ -47,14 +47,17 @@ def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watc
     held_out_from = remembered.get("held_out_from")
     if held_out_from in data.splits and split in (None, "val") and "val" not in data.splits and "test" not in data.splits:
         fraction = bundle.provenance.get("settings", {}).get("run", {}).get("val_fraction")
-        divided = divide(data, val_fraction=fraction, seed=0) if isinstance(fraction, float) else None
+        divided = divide(data, val_fraction=fraction, seed=SPLIT_SEED) if isinstance(fraction, float) else None
         if divided and divided.val.fingerprint() == remembered.get("fingerprints", {}).get("val"):
-            watcher.note(f"{data.name} is what this network was trained on: only the {len(divided.val):,} held-out pictures count (--split all for every one)")
+            only = f"only the {len(divided.val):,} held-out pictures count (--split all for every one)"
+            watcher.note(f"{data.name} is what this network was trained on: {only}")
             return divided.val
     if split is None:
         split = next(name for name in ("test", "val", "all", "train") if name in data.splits)
     if split == "all" and "all" not in data.splits:
-        raise DataError(f"--split all: expected one folder of classes in {data.name}, found the splits {', '.join(data.splits)}; choose one of them")
+        raise DataError(
+            f"--split all: expected one folder of classes in {data.name}, found the splits {', '.join(data.splits)}; choose one of them"
+        )
     if split not in data.splits:
         raise DataError(f"--split {split}: expected one of {', '.join(data.splits)}, which is what {data.name} has")
     return data.splits[split]

@@ -5,16 +5,18 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from provenet.data.index import ImageSet
+from provenet.data.squares import Progress, open_squares
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import InputSpec
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
 from provenet.runs.settings import RunSettings, Source
+from provenet.runtime import count_cores
 from provenet.training.settings import Precision
 
 LARGEST_SMALL_SIDE_PIXELS = 64
-PICTURES_MEASURED = 2_000
+PICTURES_MEASURED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,9 @@ def choose_model(images: ImageSet) -> str:
     return "lenet5" if side is not None and side <= LARGEST_SMALL_SIDE_PIXELS else "resnet18"
 
 
-def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool) -> RunSettings:
+def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:
     """Settings for training `source.model` on `train`."""
-    preprocessing = choose_preprocessing(source.model, train, size=wishes.size, channels=wishes.channels)
+    preprocessing = choose_preprocessing(source.model, train, size=wishes.size, channels=wishes.channels, progress=progress)
     training = default_training(source.model, len(train))
     if wishes.batch_size and not wishes.learning_rate:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
         wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
@@ -65,7 +67,9 @@ def override(settings: RunSettings, wishes: Wishes) -> RunSettings:
     return replace(settings, training=replace(settings.training, **in_training), distortion=replace(settings.distortion, **in_distortion))
 
 
-def choose_preprocessing(network: str, train: ImageSet, *, size: int | None, channels: int | None) -> Preprocessing:
+def choose_preprocessing(
+    network: str, train: ImageSet, *, size: int | None, channels: int | None, progress: Progress | None = None
+) -> Preprocessing:
     """What the network sees of these pictures.
 
     LeNet-5 keeps its published input. The others see small pictures in their own size, larger ones in the network's, grey ones
@@ -85,7 +89,7 @@ def choose_preprocessing(network: str, train: ImageSet, *, size: int | None, cha
         size = native_side
     if size is not None:
         preprocessing = _scaled_to(preprocessing, size, spec, network)
-    return _measured(preprocessing, train)
+    return _measured(preprocessing, train, progress)
 
 
 def _scaled_to(preprocessing: Preprocessing, size: int, spec: InputSpec, network: str) -> Preprocessing:
@@ -94,13 +98,10 @@ def _scaled_to(preprocessing: Preprocessing, size: int, spec: InputSpec, network
     return replace(preprocessing, size=size, resize=round(size * preprocessing.resize / preprocessing.size))
 
 
-def _measured(preprocessing: Preprocessing, train: ImageSet) -> Preprocessing:
+def _measured(preprocessing: Preprocessing, train: ImageSet, progress: Progress | None) -> Preprocessing:
     """Mean and deviation of the training pictures' own pixels, channel by channel, over evenly spaced pictures of the set."""
-    from provenet.data.squares import open_squares  # decoding starts threads: only where it is needed
-    from provenet.runtime import count_cores
-
     chosen = np.unique(np.linspace(0, len(train) - 1, min(PICTURES_MEASURED, len(train))).astype(np.int64))
-    squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores())
+    squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores(), progress=progress)
     sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
     if not len(sound):
         return preprocessing  # every one is broken, which is said when they are read

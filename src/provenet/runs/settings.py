@@ -74,7 +74,9 @@ class RunSettings:
 
 def write_settings(settings: RunSettings, path: Path) -> None:
     """Write the file."""
-    path.write_text("# provenet train --settings THIS_FILE trains the same network again.\n\n" + tomli_w.dumps(settings.to_dict()), encoding="utf-8")
+    path.write_text(
+        "# provenet train --settings THIS_FILE trains the same network again.\n\n" + tomli_w.dumps(settings.to_dict()), encoding="utf-8"
+    )
 
 
 def read_settings(path: str | os.PathLike[str]) -> RunSettings:

@@ -4,29 +4,26 @@ import contextlib
 import dataclasses
 import os
 import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from provenet.data.decode import show_path
-from provenet.data.index import ImageSet, TrainingSplits, divide
+from provenet.data.index import DataSet, ImageSet, TrainingSplits, divide
 from provenet.data.loader import Loader
 from provenet.data.sources import open_data
-from provenet.data.squares import Squares, open_squares
-from provenet.errors import DataError, SettingsError
+from provenet.errors import SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
-from provenet.preprocessing import Preprocessing
+from provenet.runs.folder import make_run_folder
+from provenet.runs.pictures import SPLIT_SEED, open_sound_squares
 from provenet.runs.plan import Wishes, choose_model, make_settings, override
 from provenet.runs.settings import RunSettings, Source, read_settings, write_settings
 from provenet.runs.watcher import Silent, Watcher
-from provenet.runtime import choose_device, count_cores, place, seeded
+from provenet.runtime import choose_device, place, seeded
 from provenet.training.loop import EpochRecord, StepRecord, count_steps, fit
 from provenet.training.recorder import Log
 from provenet.version import __version__
@@ -67,25 +64,17 @@ def train(
     earlier run, except for what else is given. The test pictures, where there are any, are looked at once, at the end.
     """
     watcher = watcher or Silent()
-    asked = Wishes(**wishes)
     chosen_device = choose_device(device)
+    asked = Wishes(**wishes)
     if settings_file is not None:
-        settings = override(read_settings(settings_file), asked)
         _refuse_changes(asked, model, val_fraction)
-        source = dataclasses.replace(settings.source, data=os.fspath(data) if data is not None else settings.source.data)
-        settings = dataclasses.replace(settings, source=dataclasses.replace(source, skip_broken=source.skip_broken or skip_broken))
-        data_set = open_data(settings.source.data, watcher.progress)
-        splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=0)
-    else:
-        if data is None:
-            raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
-        data_set = open_data(data, watcher.progress)
-        fraction = val_fraction if val_fraction is not None else Source.val_fraction
+        settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
+    elif data is not None:
+        fraction = Source.val_fraction if val_fraction is None else val_fraction
         source = Source(data=os.fspath(data), model=model or "", val_fraction=fraction, skip_broken=skip_broken)
-        splits = divide(data_set, val_fraction=fraction, seed=0)
-        source = dataclasses.replace(source, model=model or choose_model(splits.train))
-        settings = make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror)
-
+        settings, data_set, splits = _plan(source, asked, watcher)
+    else:
+        raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
     folder = make_run_folder(output, data_set.name, settings.source.model)
     try:
@@ -95,6 +84,27 @@ def train(
     finally:
         with contextlib.suppress(OSError):
             folder.rmdir()  # it is empty, and so goes, only if the run never began
+
+
+def _plan(source: Source, asked: Wishes, watcher: Watcher) -> tuple[RunSettings, DataSet, TrainingSplits]:
+    """Settings for a new run, chosen by its data where nothing was asked."""
+    data_set = open_data(source.data, watcher.progress)
+    splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
+    source = dataclasses.replace(source, model=source.model or choose_model(splits.train))
+    return make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, progress=watcher.progress), data_set, splits
+
+
+def _repeat(
+    settings: RunSettings, data: str | os.PathLike[str] | None, skip_broken: bool, asked: Wishes, watcher: Watcher
+) -> tuple[RunSettings, DataSet, TrainingSplits]:
+    """The settings of an earlier run, with what else was asked put in."""
+    source = settings.source
+    source = dataclasses.replace(
+        source, data=source.data if data is None else os.fspath(data), skip_broken=source.skip_broken or skip_broken
+    )
+    data_set = open_data(source.data, watcher.progress)
+    splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
+    return override(dataclasses.replace(settings, source=source), asked), data_set, splits
 
 
 def build(settings: RunSettings, num_classes: int) -> Classifier:
@@ -110,53 +120,7 @@ def build(settings: RunSettings, num_classes: int) -> Classifier:
     return net
 
 
-def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model: str) -> Path:
-    """A new folder: `output`, else `runs/DATA-MODEL` with the first free number."""
-    plain = re.sub(r"[^\w.-]+", "-", data_name).strip("-.") or "data"
-    try:
-        if output is not None:
-            folder = Path(output)
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise SettingsError(f"{show_path(folder)}: expected a new or empty folder, found one in use; choose another --output")
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
-        for number in range(1, 10_000):
-            folder = Path("runs") / (f"{plain}-{model}" + (f"-{number}" if number > 1 else ""))
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            return folder
-    except OSError as error:
-        raise SettingsError(f"{show_path(folder)}: expected to make a run folder, found: {error.strerror}; choose another --output") from error
-    raise SettingsError("runs: expected a free name, found 9,999 runs of this network on these data; choose an --output")
-
-
-def open_sound_squares(
-    images: ImageSet, preprocessing: Preprocessing, *, skip_broken: bool, watcher: Watcher
-) -> tuple[Squares, ImageSet]:
-    """The squares of all pictures that can be decoded, and those pictures. Broken ones are an error, or are left out and counted if asked."""
-    squares, broken = open_squares(images.pictures, preprocessing, num_threads=count_cores(), progress=watcher.progress)
-    if not broken:
-        return squares, images
-    first = next(iter(broken.values()))
-    more = f" (and {len(broken) - 1} more like it)" if len(broken) > 1 else ""
-    if not skip_broken:
-        raise DataError(f"{first}{more}; or go on without with --skip-broken")
-    sound = np.array([index for index in range(len(images)) if index not in broken], dtype=np.int64)
-    lost = [name for name, count in images.select(sound).counts().items() if not count and images.counts()[name]]
-    if lost or not len(sound):
-        raise DataError(f"{images.name}: expected a picture that can be decoded in class {lost[0]!r}, found none; first: {first}")
-    for error in broken.values():
-        watcher.note(f"skipped: {error}")
-    watcher.note(f"{images.name}: skipped {len(broken)} broken of {len(images)} pictures")
-    kept = images.select(sound)
-    return open_squares(kept.pictures, preprocessing, num_threads=count_cores(), progress=watcher.progress)[0], kept
-
-
-def _train_in(
-    folder: Path, net: Classifier, settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher
-) -> Run:
+def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> Run:
     training, classes = settings.training, splits.train.classes
     place(net, device)
 
@@ -230,7 +194,8 @@ def _introduce(
     shape = "x".join(str(n) for n in (settings.preprocessing.channels, settings.preprocessing.size, settings.preprocessing.size))
     return (
         f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {len(train):,} pictures to train, "
-        f"{len(val):,} to validate{held_out}{tested}; {settings.training.epochs:g} epochs of {settings.training.batch_size} a step on {device}"
+        f"{len(val):,} to validate{held_out}{tested}; "
+        f"{settings.training.epochs:g} epochs of {settings.training.batch_size} a step on {device}"
     )
 
 
@@ -238,4 +203,6 @@ def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None
     decided = {"--model": model, "--size": asked.size, "--channels": asked.channels, "--val-fraction": val_fraction}
     for flag, value in decided.items():
         if value is not None:
-            raise SettingsError(f"{flag} {value}: expected nothing here, the file of --settings decides it; edit the file, or leave --settings out")
+            raise SettingsError(
+                f"{flag} {value}: expected nothing here, the file of --settings decides it; edit the file, or leave --settings out"
+            )
