@@ -30,9 +30,8 @@ def main() -> None:
         beyond = statistics.median(mine - its for mine, its in zip(found, python, strict=True))
         ratio = statistics.median(mine / its for mine, its in zip(found, python, strict=True))
         median, least, most = (1e3 * value for value in (statistics.median(found), min(found), max(found)))
-        print(
-            f"{name:16} median {median:6.1f} ms ({least:.1f} to {most:.1f}, {ROUNDS} rounds)  beyond Python {1e3 * beyond:6.1f} ms  {ratio:.1f}x"
-        )
+        spread = f"median {median:6.1f} ms ({least:.1f} to {most:.1f}, {ROUNDS} rounds)"
+        print(f"{name:16} {spread}  beyond Python {1e3 * beyond:6.1f} ms  {ratio:.1f}x")
 
 
 if __name__ == "__main__":

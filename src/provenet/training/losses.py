@@ -11,7 +11,8 @@ from provenet.training.settings import TrainingSettings
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-# The constant j of LeNet-5's equation 9, which the paper does not print: how far away everything that is no class at all is taken to be. Chosen by trial: 1 did better than 10 and 42.
+# The constant j of LeNet-5's equation 9, which the paper does not print: the distance at which what is no class at all is taken to be.
+# Chosen by trial on the embedded pictures: 1 did better than 10 and 42.
 RUBBISH_DISTANCE = 1.0
 
 
