@@ -14,22 +14,27 @@ from typing import TYPE_CHECKING, Any
 from provenet.version import __version__
 
 if TYPE_CHECKING:
+    from provenet.data.distortion import Distortion
     from provenet.data.index import ImageSet
     from provenet.data.loader import Loader
     from provenet.data.sources import open_data
+    from provenet.data.squares import open_squares
     from provenet.deploy.predictor import Predictor
     from provenet.errors import ProvenetError
     from provenet.models import blocks
     from provenet.models.catalog import list_models
+    from provenet.preprocessing import Preprocessing
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.train import train
     from provenet.weights.bundle import load_bundle
     from provenet.weights.create import create_model
 
 __all__ = [
+    "Distortion",
     "ImageSet",
     "Loader",
     "Predictor",
+    "Preprocessing",
     "ProvenetError",
     "__version__",
     "blocks",
@@ -38,13 +43,16 @@ __all__ = [
     "list_models",
     "load_bundle",
     "open_data",
+    "open_squares",
     "train",
 ]
 
 _HOMES = {
+    "Distortion": "provenet.data.distortion:Distortion",
     "ImageSet": "provenet.data.index:ImageSet",
     "Loader": "provenet.data.loader:Loader",
     "Predictor": "provenet.deploy.predictor:Predictor",
+    "Preprocessing": "provenet.preprocessing:Preprocessing",
     "ProvenetError": "provenet.errors:ProvenetError",
     "blocks": "provenet.models.blocks:",
     "create_model": "provenet.weights.create:create_model",
@@ -52,6 +60,7 @@ _HOMES = {
     "list_models": "provenet.models.catalog:list_models",
     "load_bundle": "provenet.weights.bundle:load_bundle",
     "open_data": "provenet.data.sources:open_data",
+    "open_squares": "provenet.data.squares:open_squares",
     "train": "provenet.runs.train:train",
 }
 

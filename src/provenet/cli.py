@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from provenet.errors import ProvenetError
+from provenet.errors import ProvenetError, is_plain_text
 from provenet.version import __version__
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -217,7 +218,7 @@ def predict(
     else:
         for prediction in predictions:
             others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3])
-            print(f"{prediction.path}: {prediction.label} {prediction.probability:.1%}  ({others})")
+            print(f"{_printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}  ({others})")
     for error in broken:
         _complain(error)
     if broken and not skip_broken:
@@ -226,6 +227,9 @@ def predict(
 
 def main(words: list[str] | None = None) -> NoReturn:
     """Run one command and end the process: status 0, or 2 with one line for input that cannot be used."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names in any script, whatever the system's own encoding
+            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -245,7 +249,12 @@ def main(words: list[str] | None = None) -> NoReturn:
 
 
 def _complain(message: object) -> None:
-    print("provenet:", " ".join(str(message).split()), file=sys.stderr)
+    print("provenet:", _printable(" ".join(str(message).split())), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Text without control characters, which a terminal would obey."""
+    return "".join(character if is_plain_text(character) else "\ufffd" for character in text)
 
 
 def _print_json(value: Any) -> None:

@@ -3,6 +3,8 @@
 Every message is one line: what was expected, what was found, where, and what to do. The command line prints it and ends with status 2.
 """
 
+import os
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -49,3 +51,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     shown = ", ".join(known[:8])
     return f"known: {shown}" + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+
+
+def show_path(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be written and compared: bytes that are no text become the replacement character."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def is_plain_text(text: str) -> bool:
+    r"""Whether text can be encoded and printed without surprises: no control characters (terminals obey them), no lone surrogates.
+
+    >>> is_plain_text("猫 cats' 🐈"), is_plain_text("red\x1b[31m")
+    (True, False)
+    """
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from provenet.errors import SettingsError
 
-LARGEST_SIDE_PIXELS = 4096
+LARGEST_SIDE_PIXELS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +72,14 @@ class Preprocessing:
         if not isinstance(values, Mapping) or set(values) != known:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
             raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known))}, found {found}")
+        for name in ("size", "resize", "channels"):
+            if type(values[name]) is not int:
+                raise SettingsError(f"preprocessing.{name}: expected a whole number, found {values[name]!r}")
         try:
             return cls(
-                size=int(values["size"]),
-                resize=int(values["resize"]),
-                channels=int(values["channels"]),
+                size=values["size"],
+                resize=values["resize"],
+                channels=values["channels"],
                 mean=tuple(float(value) for value in values["mean"]),
                 std=tuple(float(value) for value in values["std"]),
                 white=float(values["white"]),

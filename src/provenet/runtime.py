@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +48,15 @@ def count_cores() -> int:
 
 
 def prepare_process() -> None:
-    """What the command line sets once when it starts, and a library must not set on import: threads and allocator."""
-    torch.set_num_threads(count_cores())
+    """What the command line sets once when it starts, and a library must not set on import.
+
+    Threads (unless OMP_NUM_THREADS says how many), the allocator, and which of other libraries' remarks are not worth a line.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(count_cores())
     keep_large_blocks()
+    warnings.filterwarnings("ignore", module="PIL")  # odd metadata of pictures that decode; those that do not are named
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def keep_large_blocks() -> None:

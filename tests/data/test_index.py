@@ -1,17 +1,20 @@
 """Class folders, splits, and the IDX format: what is found, what is named, and what is refused."""
 
 import gzip
+import json
 import os
 import struct
 import unicodedata
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import take, write_class_folders
 from provenet.data.builtin import FASHION_FILES, fetch, read_fashion_mnist
+from provenet.data.holdout import LARGEST_DEFAULT_HOLDOUT, Memory, choose_holdout, default_fraction, divide
 from provenet.data.idx import read_idx, write_idx
-from provenet.data.index import LARGEST_HOLDOUT, choose_holdout, divide
+from provenet.data.index import DataSet
 from provenet.data.sources import open_data
 from provenet.errors import DataError
 
@@ -101,10 +104,11 @@ def test_the_holdout_is_by_class_reproducible_and_stable(mini):
     assert (choose_holdout(images.select(fewer), val_fraction=0.2, seed=0) != chosen[:5_900]).mean() < 0.01
 
 
-def test_the_holdout_of_large_sets_is_capped(mini):
-    images = mini["train"]
-    many = images.select(np.tile(np.arange(6_000), 10))
-    assert choose_holdout(many, val_fraction=0.2, seed=0).sum() == LARGEST_HOLDOUT
+def test_the_holdout_of_large_sets_is_capped_unless_asked(mini):
+    many = DataSet("many", {"train": mini["train"].select(np.tile(np.arange(6_000), 10))})
+    assert choose_holdout(many.splits["train"], val_fraction=default_fraction(many), seed=0).sum() == LARGEST_DEFAULT_HOLDOUT
+    assert len(divide(many, val_fraction=0.5, seed=0).val) == 30_000
+    assert default_fraction(DataSet("mini", mini)) == 0.2
 
 
 def test_a_class_of_one_picture_trains(mini):
@@ -219,3 +223,81 @@ def test_absent_and_offline_is_one_line_that_says_how_to_get_it(tmp_path, monkey
     assert "install Debian's package dataset-fashion-mnist, or put the four files into" in text
     assert str(tmp_path / "cache" / "fashion-mnist") in text
     assert "\n" not in text
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything")
+def test_folders_that_may_not_be_read(class_folders):
+    folder = class_folders(classes=2)
+    (folder / "Trouser").chmod(0)
+    try:
+        with pytest.raises(DataError, match="Trouser: expected a readable folder, found: Permission denied"):
+            open_data(folder)
+    finally:
+        (folder / "Trouser").chmod(0o755)
+
+
+def test_training_pictures_are_known_again_in_a_grown_folder(class_folders, tmp_path, mini):
+    folder = class_folders(per_class=20)
+    splits = divide(open_data(folder), val_fraction=0.2, seed=0)
+    memory = Memory.from_dict(json.loads(json.dumps(splits.memory.to_dict())))
+    assert memory == splits.memory
+    everything = open_data(folder).splits["all"]
+    train_keys = set(splits.train.pictures.keys())
+    assert {key for key, known in zip(everything.pictures.keys(), memory.trained_on(everything), strict=True) if known} == train_keys
+    for k in range(10):  # new photographs, and one of the old ones gone
+        next((folder / "Trouser").iterdir()).rename(folder / "Trouser" / f"new {k}.png")
+    grown = open_data(folder).splits["all"]
+    known = {key for key, known in zip(grown.pictures.keys(), memory.trained_on(grown), strict=True) if known}
+    assert train_keys & set(grown.pictures.keys()) <= known
+    other = class_folders("another", per_class=5, split="test")
+    assert not memory.trained_on(open_data(other).splits["all"]).any()
+    for nonsense in (None, [], {}, {"seed": 0, "held_out_up_to": [1], "sketch": []}, {"seed": 0, "held_out_up_to": {}, "sketch": ["zz"]}):
+        assert Memory.from_dict(nonsense) is None
+
+
+def test_a_split_layout_with_a_flaw_is_still_a_split_layout(class_folders):
+    folder = class_folders("contest/train", classes=2).parent
+    (folder / "test").mkdir()
+    next(folder.glob("train/*/*.png")).rename(folder / "test" / "1.png")  # as contests give them: without labels
+    data = open_data(folder)
+    assert set(data.splits) == {"train"}
+    assert any("test has no class folders and is not read" in note for note in data.notes)
+    class_folders("contest/val", classes=2)
+    (folder / "samples").mkdir()
+    next(folder.glob("train/*/*.png")).rename(folder / "samples" / "2.png")
+    data = open_data(folder)
+    assert set(data.splits) == {"train", "val"}
+    assert any("samples is beside the split folders and is not read" in note for note in data.notes)
+
+
+def test_links_to_themselves_and_upwards_are_passed_over(class_folders):
+    folder = class_folders(classes=2, per_class=3)
+    (folder / "Trouser" / "loop").symlink_to("loop")
+    (folder / "Trouser" / "up").symlink_to("..", target_is_directory=True)
+    data = open_data(folder)
+    assert set(data.splits["all"].counts().values()) == {3}
+    assert any("leads to a folder above" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("data", ["a" * 300, "~nosuchuser/pictures", "nul\0byte"])
+def test_paths_that_cannot_be(data):
+    with pytest.raises(DataError, match="found nothing there"):
+        open_data(data)
+
+
+def test_class_names_that_a_terminal_would_obey(class_folders):
+    folder = class_folders(classes=2)
+    (folder / "Trouser").rename(folder / "red\x1b[31m")
+    with pytest.raises(DataError, match="expected a class name of plain text"):
+        open_data(folder)
+
+
+def test_grey_and_colour_are_told_apart_by_the_whole_set(class_folders):
+    folder = class_folders(per_class=40, classes=3)
+    assert open_data(folder).splits["all"].pictures.native_channels() == 1
+    for path in (folder / "Trouser").iterdir():
+        Image.open(path).convert("RGB").save(path)
+    assert open_data(folder).splits["all"].pictures.native_channels() == 3
+    for path in folder.glob("*/*.png"):
+        path.write_bytes(b"")
+    assert open_data(folder).splits["all"].pictures.native_channels() == 3

@@ -11,7 +11,7 @@ from provenet.data.order import permutation
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
 from provenet.data.squares import SquaresInMemory, SquaresOnDisk, open_squares
-from provenet.errors import SettingsError
+from provenet.errors import ImageError, SettingsError
 from provenet.preprocessing import Preprocessing, window
 
 GREY = Preprocessing(size=28, resize=28, channels=1, mean=(0.3,), std=(0.4,))
@@ -148,3 +148,14 @@ def test_colour_nets_see_grey_pictures_and_grey_nets_colour(mini):
     three = next(open_squares(images.pictures, colour, num_threads=1)[0].batches(iter([np.arange(6)])))
     one = next(open_squares(images.pictures, GREY, num_threads=1)[0].batches(iter([np.arange(6)])))
     assert torch.equal(three, one.expand(-1, -1, -1, 3))
+
+
+def test_a_picture_that_goes_while_it_is_read_is_named(class_folders):
+    folder = class_folders(per_class=10)
+    images = open_data(folder).splits["all"]
+    squares, broken = open_squares(images.pictures, GREY, num_threads=2, largest_in_memory_bytes=0)
+    assert not broken
+    (folder / "Trouser" / sorted(path.name for path in (folder / "Trouser").iterdir())[3]).unlink()
+    batches = Loader(squares, images.labels, GREY, batch_size=5).training_batches(0, 12, seed=0, distortion=Distortion())
+    with pytest.raises(ImageError, match=r"Trouser.*expected an image, found nothing readable \(No such file or directory\)"):
+        list(batches)

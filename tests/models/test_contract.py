@@ -59,6 +59,7 @@ def test_the_head_can_be_replaced(name):
     assert net.num_classes == 12
     net.reset_classifier(0)
     assert isinstance(net.get_classifier(), nn.Identity)
+    assert isinstance(build_network(name, num_classes=0).get_classifier(), nn.Identity)
     assert torch.equal(net(images), features)
     with pytest.raises(ModelError, match="0 or more, found -1"):
         net.reset_classifier(-1)
@@ -104,8 +105,26 @@ def test_names_are_suggested():
         build_network("resnet51")
     with pytest.raises(ModelError, match="resnet50 has no layer 'res2z_branch2a'; did you mean"):
         build_on_meta("resnet50").layer("res2z_branch2a")
-    with pytest.raises(ModelError, match="expected at least 1 class, found 0"):
-        build_network("resnet50", num_classes=0)
+    with pytest.raises(ModelError, match="or 0 for features alone, found -1"):
+        build_network("resnet50", num_classes=-1)
     with pytest.raises(ModelError, match="expected 1 or 3 input channels, found 2"):
         build_network("resnet50", in_channels=2)
     assert list_models("plain*_cifar") == [f"plain{depth}_cifar" for depth in (20, 32, 44, 56, 110)]
+
+
+@pytest.mark.parametrize("name", ["resnet8_cifar", "lenet5_softmax"])
+def test_a_new_head_is_initialised_as_the_first_was(name):
+    torch.manual_seed(0)
+    net = build_network(name, num_classes=1_000)
+    spread = net.get_classifier().weight.detach().std()
+    net.reset_classifier(1_000)
+    assert torch.isclose(net.get_classifier().weight.detach().std(), spread, rtol=0.05)
+    assert not net.get_classifier().bias.detach().any()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_layer_has_a_place_of_its_own(name):
+    net = build_network(name)
+    paths = [path for path, _ in net.named_modules(remove_duplicate=False)]
+    assert len(paths) == len(list(net.modules()))
+    assert all(net.layer(path) is net.get_submodule(path) for path in paths if path and path not in net.authors_names)

@@ -11,7 +11,9 @@ from PIL import Image
 
 import provenet as pn
 from conftest import take, write_class_folders
+from provenet.data.holdout import divide
 from provenet.data.loader import Loader
+from provenet.data.sources import open_data
 from provenet.data.squares import open_squares
 from provenet.deploy.predictor import Predictor
 from provenet.errors import DataError, SettingsError
@@ -127,11 +129,30 @@ def test_the_folder_trained_on_is_evaluated_on_its_held_out_part(class_folders, 
     data = class_folders(per_class=10)
     run = train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1)
     heard = Heard()
-    assert evaluate_bundle(run.folder, data, watcher=heard) == run.val
-    assert any("only the 6 held-out pictures count" in note for note in heard.notes)
-    assert evaluate_bundle(run.folder, data, split="all").images == 30
+    assert evaluate_bundle(run.folder, data, watcher=heard) == evaluate_bundle(run.folder, data, split="val") == run.val
+    assert any("24 of the 30 pictures" in note and "do not count" in note for note in heard.notes)
+    heard = Heard()
+    assert evaluate_bundle(run.folder, data, split="all", watcher=heard).images == 30
+    assert any("this is no measure" in note for note in heard.notes)
     with pytest.raises(DataError, match="--split test: expected one of all"):
         evaluate_bundle(run.folder, data, split="test")
+    Image.new("L", (28, 28)).save(data / "Trouser" / "new.png")  # the folder grows: still nothing that was trained on
+    assert evaluate_bundle(run.folder, data).images in (6, 7)
+    for path in sorted((data / "Pullover").iterdir())[:3]:
+        path.unlink()
+    assert evaluate_bundle(run.folder, data).images <= 7
+
+
+def test_other_folders_count_whole(class_folders, tmp_path):
+    run = train(class_folders(per_class=10), "lenet5_softmax", output=tmp_path / "run", epochs=1)
+    assert evaluate_bundle(run.folder, class_folders("other", per_class=5, split="test")).images == 15
+    assert evaluate_bundle(run.folder, class_folders("one", per_class=1, classes=1, split="test")).images == 1
+    with pytest.raises(DataError, match="--split val: expected a split of its own or what was held out"):
+        evaluate_bundle(run.folder, tmp_path / "one", split="val")
+
+
+def test_the_held_out_part_of_a_built_in_set(trained):
+    assert evaluate_bundle(trained.bundle_path, "fashion-mini", split="val") == trained.val
 
 
 def test_colour_photographs_train_a_resnet18_of_their_own_size(tmp_path):
@@ -170,6 +191,47 @@ def test_skipping_never_empties_a_class(class_folders, tmp_path):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="expected a picture that can be decoded in class 'Trouser', found none"):
         train(data, "lenet5_softmax", output=tmp_path / "run", skip_broken=True)
+
+
+def test_a_broken_picture_does_not_take_a_small_class_out_of_validation(class_folders, tmp_path):
+    data = class_folders(per_class=5, classes=2)
+    held_out = divide(open_data(data), val_fraction=0.2, seed=0).val
+    (data / held_out.pictures.paths[0]).write_bytes(b"")
+    run = train(data, "lenet5_softmax", output=tmp_path / "run", epochs=1, skip_broken=True)
+    assert run.val.images == 1
+
+
+def test_a_training_that_goes_astray_says_so_and_keeps_nothing_bad(class_folders, tmp_path):
+    data = class_folders(per_class=10)
+    with pytest.raises(pn.ProvenetError, match=r"lower --learning-rate|try --learning-rate"):
+        train(data, "resnet8_cifar", output=tmp_path / "run", epochs=1, learning_rate=1e38)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    with pytest.raises(SettingsError, match="peak_learning_rate: expected a number above 0, found 0"):
+        train(data, "resnet8_cifar", output=tmp_path / "run2", learning_rate=0, batch_size=4)
+    with pytest.raises(pn.ProvenetError, match=r"a part of 1 images: Expected more than 1 value.*take a larger --batch-size"):
+        train(data, "resnet18", output=tmp_path / "run3", epochs=1, size=32, batch_size=1)
+
+
+def test_an_empty_folder_of_ones_own_is_not_removed(class_folders, tmp_path):
+    (tmp_path / "mine").mkdir()
+    data = class_folders(per_class=4, classes=2)
+    next(data.glob("*/*.png")).write_bytes(b"")
+    with pytest.raises(DataError):
+        train(data, "lenet5_softmax", output=tmp_path / "mine")
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_rotated_photograph_is_upright_by_path_and_as_a_picture(trained, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.tile(np.arange(0, 224, 8, dtype=np.uint8), (28, 1))).save(tmp_path / "turned.png", exif=exif)
+    predictor = Predictor.load(trained.folder)
+    assert torch.equal(predictor.see(tmp_path / "turned.png"), predictor.see(Image.open(tmp_path / "turned.png")))
+    Image.effect_noise((64, 64), 90).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:900])
+    broken = []
+    assert not list(predictor([tmp_path / "cut.png", Image.open(tmp_path / "cut.png")], on_broken=broken.append))
+    assert len(broken) == 2
 
 
 def test_run_folders_are_never_overwritten(class_folders, tmp_path, monkeypatch):

@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from provenet.data.builtin import FASHION_CLASSES
+from provenet.deploy.predictor import Predictor
 from provenet.errors import BundleError, ModelError
 from provenet.models.catalog import build_network
+from provenet.runs.evaluate import evaluate_bundle
 from provenet.weights.bundle import HEADER_KEY, Bundle, load_bundle, save_bundle
 from provenet.weights.create import create_model
 
@@ -88,6 +92,8 @@ def test_nothing_half_written_is_left(tmp_path):
         ({"classes": []}, "the classes are not a list"),
         ({"classes": "abcdefghij"}, "the classes are not a list"),
         ({"classes": ["a"] * 10}, "two classes have the same name"),
+        ({"classes": [*"abcdefghi", "\x1b[31m"]}, "a class has control characters in its name"),
+        ({"classes": [*"abcdefghi", "\ud800"]}, "a class has control characters in its name"),
         ({"classes": None}, "expected 'classes' in its header"),
         ({"preprocessing": {}}, "preprocessing: expected the keys"),
         ({"preprocessing": 5}, "preprocessing: expected the keys"),
@@ -105,9 +111,10 @@ def test_headers_that_do_not_fit(tmp_path, changes, message):
     ("key", "value", "message"),
     [
         ("size", 28, "preprocessing.size: expected 32 pixels, which is what the network takes, found 28"),
-        ("size", 10**9, "expected 1 to 4096 pixels, found 1000000000"),
+        ("size", 10**9, "expected 1 to 1024 pixels, found 1000000000"),
         ("channels", 2, "expected 1 .grey. or 3 .colour., found 2"),
         ("mean", [0.1, 0.2], "expected 1 values, one a channel, found 2"),
+        ("size", 32.5, "expected a whole number, found 32.5"),
         ("std", [0.0], "std above 0"),
         ("std", [float("nan")], "std above 0"),
         ("white", "bright", "expected numbers"),
@@ -192,3 +199,21 @@ def test_a_network_with_weights(tmp_path):
 def test_preprocessing_goes_through_json():
     preprocessing = replace(make_bundle("resnet18").preprocessing, interpolation="bicubic", channel_order="BGR", white=255.0)
     assert type(preprocessing).from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [{"data": [1]}, {"data": {"held_out_from": ["all"], "memory": 5}}, {"settings": [], "data": {"memory": {"seed": "x"}}}, {"data": None}],
+)
+def test_provenance_of_any_shape_does_no_harm(tmp_path, provenance):
+    bundle = replace(make_bundle("lenet5_softmax"), provenance=provenance, classes=tuple(FASHION_CLASSES))
+    save_bundle(bundle, tmp_path / "a")
+    assert evaluate_bundle(tmp_path / "a", "fashion-mini").images == 1_000
+
+
+def test_weights_that_give_no_numbers_are_named(tmp_path):
+    bundle = make_bundle("resnet8_cifar")
+    bundle.network.get_submodule("conv1.bn").running_var.fill_(-1.0)
+    save_bundle(bundle, tmp_path / "a")
+    with pytest.raises(ModelError, match="expected the network to answer with numbers, found NaN or infinity"):
+        list(Predictor.load(tmp_path / "a")([Image.new("RGB", (40, 40))]))

@@ -5,17 +5,16 @@ MIT licence. `fashion-mini` is the first 600 training and the first 100 test pic
 """
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from provenet.data.decode import show_path
 from provenet.data.idx import find_idx, read_idx_split
 from provenet.data.index import DataSet
-from provenet.errors import DataError
+from provenet.errors import DataError, show_path
 
 FASHION_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 EMBEDDED = Path(__file__).parent / "samples" / "fashion-mini"
@@ -47,7 +46,7 @@ def cache_folder() -> Path:
     """Where fetched files are kept: `PROVENET_CACHE`, else the system's cache folder."""
     chosen = os.environ.get("PROVENET_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "provenet"
 
 
@@ -107,7 +106,7 @@ def fetch(address: str, path: Path, file: PublishedFile, progress: Progress | No
                 f"{address}: expected the published MD5 {file.md5}, found {digest.hexdigest()}; try again or use another address"
             )
         part.replace(path)
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(
             f"fashion-mnist: expected it in {DEBIAN_FOLDER} or {show_path(path.parent)}, found it in neither, "
             f"and {address} could not be fetched ({error}); install Debian's package dataset-fashion-mnist, "

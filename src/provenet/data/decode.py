@@ -5,53 +5,63 @@ What happens to the unusual ones: EXIF rotation is applied; transparency is laid
 decode (PostScript) are not opened at all, and a picture of more than `LARGEST_PIXELS` is refused before it takes memory.
 """
 
+import contextlib
 import os
-import warnings
+import threading
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from provenet.errors import ImageError
+from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-LARGEST_PIXELS = 178_956_970  # at which Pillow refuses: half a gigabyte as RGB
+LARGEST_PIXELS = 178_956_970  # at which Pillow refuses: 0.7 gigabytes decoded
+LARGE_PIXELS = 50_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
+_one_large_picture = threading.Lock()
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-def show_path(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and written, whatever bytes its name holds."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
     """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata of pictures that decode; too many pixels are an error
-            with Image.open(path, formats=FORMATS) as opened:
-                return convert_picture(ImageOps.exif_transpose(opened), channels)
+        with Image.open(path, formats=FORMATS) as opened:
+            is_large = opened.width * opened.height > LARGE_PIXELS
+            with _one_large_picture if is_large else contextlib.nullcontext():
+                return convert_picture(opened, channels)
     except ImageError as error:
         raise ImageError(f"{show_path(path)}: {error}") from error
     except Exception as error:  # decoders of damaged files raise anything from OSError to IndexError
         raise ImageError(f"{show_path(path)}: expected an image, found {_what_is_wrong(path, error)}; replace or remove it") from error
 
 
+def is_grey(path: str | os.PathLike[str]) -> bool | None:
+    """Whether a file says that its picture is grey, without decoding it; None where it says nothing."""
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            return opened.mode in ("1", "L", "LA") or opened.mode.startswith("I")
+    except Exception:  # as above; the file is named when it is decoded
+        return None
+
+
 def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
-    """Any Pillow picture -> mode L (1 channel) or RGB (3), 8 bits."""
-    if picture.mode == "F":
-        raise ImageError("expected whole-number pixels, found floating-point ones (mode F); save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16-bit grey in one of its byte orders, or 32-bit holding 16
-        high_bytes = np.clip(np.asarray(picture).astype(np.int64), 0, 65535) >> 8
-        picture = Image.fromarray(high_bytes.astype(np.uint8))
-    if picture.has_transparency_data:
-        colour = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")
-    return picture.convert("L" if channels == 1 else "RGB")
+    """Any Pillow picture -> upright, of mode L (1 channel) or RGB (3), 8 bits. Raises ImageError for one that has no such form."""
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode == "F":
+            raise ImageError("expected whole-number pixels, found floating-point ones (mode F); save it with 8 or 16 bits")
+        if picture.mode.startswith("I"):  # 16-bit grey in one of its byte orders, or 32-bit holding 16
+            picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
+        if picture.has_transparency_data:
+            colour = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")
+        return picture.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow reads a file's pixels only here
+        raise ImageError(f"expected an image, found a damaged one ({error}); replace or remove it") from error
 
 
 def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from provenet.data.decode import EXTENSIONS, show_path
+from provenet.data.decode import EXTENSIONS
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.pictures import PictureFiles
-from provenet.errors import DataError
+from provenet.errors import DataError, is_plain_text, show_path
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -29,9 +29,12 @@ def read_folder(root: Path) -> DataSet:
     folders = _subfolders(root)
     notes: list[str] = []
     splits = _split_folders(folders)
+    for name in sorted(set(folders) - set(splits.values())) if splits else ():
+        notes.append(f"{show_path(folders[name])} is beside the split folders and is not read")
+    if splits.get("test") and _has_no_classes(folders[splits["test"]]):
+        notes.append(f"{show_path(folders[splits['test']])} has no class folders and is not read; `provenet predict` names its pictures")
+        del splits["test"]
     if splits:
-        for name in sorted(set(folders) - set(splits.values())):
-            notes.append(f"{show_path(folders[name])} is beside the split folders and is not read")
         image_sets = {split: _read_classes(folders[name], notes, may_be_empty=split != "train") for split, name in splits.items()}
     else:
         image_sets = {"all": _read_classes(root, notes, may_be_empty=False)}
@@ -41,28 +44,25 @@ def read_folder(root: Path) -> DataSet:
 def find_pictures(folder: Path, notes: list[str]) -> list[str]:
     """Paths below `folder`, relative to it and sorted, of all files with a picture's ending. What is passed over is added to `notes`.
 
-    Links are followed; a folder that was already read, by whatever name, is not read again, so loops end.
+    Links are followed, but not to a folder above, nor to one already read by whatever name, so loops end.
     """
     found: list[str] = []
     passed_over: Counter[str] = Counter()
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(above) for above in folder.resolve().parents}
     waiting = [""]
     while waiting:
         below = waiting.pop()
         here = folder / below
-        try:
-            status = here.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                notes.append(f"{show_path(here)} leads to a folder already read; it is not read again")
-                continue
-            seen.add((status.st_dev, status.st_ino))
-        except OSError as error:
-            raise _unreadable(here, error) from error
+        identity = _identity(here)
+        if identity in seen:
+            notes.append(f"{show_path(here)} leads to a folder above or already read; it is not read again")
+            continue
+        seen.add(identity)
         for entry in _list(here):
             path = os.path.join(below, entry.name)
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):
                 waiting.append(path)
             elif Path(entry.name).suffix.lower() in EXTENSIONS:
                 found.append(path)
@@ -80,7 +80,7 @@ def _read_classes(folder: Path, notes: list[str], *, may_be_empty: bool) -> Imag
         raise DataError(
             f"{show_path(folder)}: expected a folder for each class with its pictures inside, found no folder; make one a class"
         )
-    classes = sorted({_class_name(name) for name in class_folders})
+    classes = sorted({_class_name(path) for path in class_folders.values()})
     paths: list[str] = []
     labels: list[int] = []
     for name in sorted(class_folders):
@@ -95,7 +95,7 @@ def _read_classes(folder: Path, notes: list[str], *, may_be_empty: bool) -> Imag
             notes.append(f"{show_path(class_folders[name])} has no pictures")
         notes += inside_notes
         paths += [os.path.join(name, path) for path in inside]
-        labels += [classes.index(_class_name(name))] * len(inside)
+        labels += [classes.index(_class_name(class_folders[name]))] * len(inside)
     if not paths:
         raise DataError(
             f"{show_path(folder)}: expected pictures in its {len(classes)} class folders, found none; add some or remove the folder"
@@ -104,7 +104,15 @@ def _read_classes(folder: Path, notes: list[str], *, may_be_empty: bool) -> Imag
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    return {entry.name: Path(entry.path) for entry in _list(folder) if entry.is_dir() and not entry.name.startswith(".")}
+    return {entry.name: Path(entry.path) for entry in _list(folder) if os.path.isdir(entry.path) and not entry.name.startswith(".")}
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return status.st_dev, status.st_ino
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:
@@ -122,7 +130,11 @@ def _unreadable(folder: Path, error: OSError) -> DataError:
 
 
 def _split_folders(folders: dict[str, Path]) -> dict[str, str]:
-    """Split -> folder name, or nothing where the folders are classes: trains beside cars are a class, and hold pictures themselves."""
+    """Split -> folder name, or nothing where the folders are classes.
+
+    A folder `train` that holds class folders, with another split beside it, is a split; so is anything if all folders are splits.
+    Without another split, `train` beside folders that hold pictures is a class: trains beside cars.
+    """
     splits: dict[str, str] = {}
     for name in sorted(folders):
         split = SPLIT_NAMES.get(name.lower())
@@ -132,14 +144,22 @@ def _split_folders(folders: dict[str, Path]) -> dict[str, str]:
             )
         if split:
             splits[split] = name
-    has_classes = bool(splits) and all(_subfolders(folders[name]) for name in splits.values())
+    with_classes = {split for split, name in splits.items() if not _has_no_classes(folders[name])}
     others_are_classes = any(_holds_pictures(path) for name, path in folders.items() if name not in splits.values())
-    return splits if "train" in splits and has_classes and not others_are_classes else {}
+    is_split = with_classes and (("train" in with_classes and len(splits) > 1) or not others_are_classes)
+    return splits if is_split else {}
+
+
+def _has_no_classes(folder: Path) -> bool:
+    return not _subfolders(folder)
 
 
 def _holds_pictures(folder: Path) -> bool:
     return any(Path(entry.name).suffix.lower() in EXTENSIONS for entry in _list(folder))
 
 
-def _class_name(folder_name: str) -> str:
-    return unicodedata.normalize("NFC", show_path(folder_name))
+def _class_name(folder: Path) -> str:
+    name = unicodedata.normalize("NFC", show_path(folder.name))
+    if not is_plain_text(name):
+        raise DataError(f"{show_path(folder)!r}: expected a class name of plain text, found control characters in it; rename the folder")
+    return name

@@ -12,10 +12,9 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from provenet.data.decode import show_path
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
-from provenet.errors import DataError
+from provenet.errors import DataError, show_path
 
 LARGEST_BYTES = 2**32
 UNSIGNED_BYTE = 8
@@ -29,7 +28,7 @@ def read_idx(path: Path, num_dimensions: int) -> NDArray[np.uint8]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return _read(cast("BinaryIO", file), show_path(path), num_dimensions)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{show_path(path)}: expected an IDX file, found: {error}; fetch it again") from error
+        raise DataError(f"{show_path(path)}: expected an IDX file, found: {error}; delete it and fetch it again") from error
 
 
 def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -48,13 +47,15 @@ def read_idx_split(name: str, image_path: Path, label_path: Path, classes: tuple
     if len(pixels) != len(labels):
         raise DataError(
             f"{show_path(label_path)}: expected {len(pixels):,} labels, one an image of {image_path.name}, "
-            f"found {len(labels):,}; fetch both again"
+            f"found {len(labels):,}; delete both and fetch them again"
         )
     if not len(labels):
-        raise DataError(f"{show_path(label_path)}: expected labels, found none; fetch it again")
+        raise DataError(f"{show_path(label_path)}: expected labels, found none; delete it and fetch it again")
     classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
     if labels.max() >= len(classes):
-        raise DataError(f"{show_path(label_path)}: expected labels below {len(classes)}, found {labels.max()}; fetch it again")
+        raise DataError(
+            f"{show_path(label_path)}: expected labels below {len(classes)}, found {labels.max()}; delete it and fetch it again"
+        )
     return ImageSet(name, classes, labels.astype(np.int64), PixelArray(pixels, name))
 
 
@@ -67,7 +68,9 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
 def _read(file: BinaryIO, name: str, num_dimensions: int) -> NDArray[np.uint8]:
     header = file.read(4 + 4 * num_dimensions)
     if len(header) < 4 + 4 * num_dimensions:
-        raise DataError(f"{name}: expected an IDX header of {4 + 4 * num_dimensions} bytes, found {len(header)}; fetch it again")
+        raise DataError(
+            f"{name}: expected an IDX header of {4 + 4 * num_dimensions} bytes, found {len(header)}; delete it and fetch it again"
+        )
     zeros, kind, found_dimensions, *shape = struct.unpack(f">HBB{num_dimensions}I", header)
     if (zeros, kind, found_dimensions) != (0, UNSIGNED_BYTE, num_dimensions):
         raise DataError(
@@ -82,6 +85,7 @@ def _read(file: BinaryIO, name: str, num_dimensions: int) -> NDArray[np.uint8]:
     if len(data) != size:
         found = "more" if len(data) > size else f"{len(data):,}"
         raise DataError(
-            f"{name}: expected {size:,} bytes as its header says {shape}, found {found}; it is cut off or damaged: fetch it again"
+            f"{name}: expected {size:,} bytes as its header says {shape}, found {found}; "
+            "it is cut off or damaged: delete it and fetch it again"
         )
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)

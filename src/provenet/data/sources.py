@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 
 from provenet.data.builtin import BUILTIN, Progress, read_idx_folder
-from provenet.data.decode import show_path
 from provenet.data.folder import read_folder
 from provenet.data.idx import find_idx
 from provenet.data.index import DataSet
-from provenet.errors import DataError, suggest
+from provenet.errors import DataError, show_path, suggest
 
 
 def open_data(data: str | os.PathLike[str], progress: Progress | None = None) -> DataSet:
@@ -19,12 +18,12 @@ def open_data(data: str | os.PathLike[str], progress: Progress | None = None) ->
     """
     if str(data) in BUILTIN:
         return BUILTIN[str(data)](progress)
-    folder = Path(data).expanduser()
-    if not folder.exists():
+    folder = Path(os.path.expanduser(data))
+    if not os.path.exists(folder):
         raise DataError(
             f"{show_path(folder)}: expected a folder of class folders or a built-in set, found nothing there; {suggest(str(data), BUILTIN)}"
         )
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(
             f"{show_path(folder)}: expected a folder of class folders, found a file; point at the folder that holds the classes"
         )

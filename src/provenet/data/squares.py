@@ -17,7 +17,8 @@ from provenet.data.pictures import Pictures, PixelArray
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
 
-LARGEST_IN_MEMORY_BYTES = 2**31
+LARGEST_IN_MEMORY_BYTES = 2**30
+PICTURES_AT_ONCE = 1_024
 BATCHES_AHEAD = 2
 
 Progress = Callable[[str, int, int], None]
@@ -30,6 +31,10 @@ class Squares(ABC):
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         """The squares of each batch of picture numbers [B], in order: uint8 [B, R, R, C]."""
 
+    @abstractmethod
+    def select(self, indices: NDArray[np.int64]) -> "Squares":
+        """Those of some pictures, in that order."""
+
 
 class SquaresInMemory(Squares):
     """All of them in one tensor, uint8 [N, R, R, C]: a batch is one gather."""
@@ -40,6 +45,9 @@ class SquaresInMemory(Squares):
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         for batch in indices:
             yield self.pixels[torch.from_numpy(batch)]
+
+    def select(self, indices: NDArray[np.int64]) -> "SquaresInMemory":
+        return SquaresInMemory(self.pixels[torch.from_numpy(indices)])
 
 
 class SquaresOnDisk(Squares):
@@ -68,6 +76,9 @@ class SquaresOnDisk(Squares):
                     yield squares
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def select(self, indices: NDArray[np.int64]) -> "SquaresOnDisk":
+        return SquaresOnDisk(self.pictures.select(indices), self.preprocessing, self.num_threads)
 
     def _decode_into(self, squares: Tensor, row: int, index: int) -> None:
         squares[row] = torch.from_numpy(np.array(self.pictures.square(index, self.preprocessing)))
@@ -102,8 +113,10 @@ def open_squares(
                 kept[index] = torch.from_numpy(np.array(square))
 
     with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
-        for done, _ in enumerate(pool.map(decode, range(len(pictures))), start=1):
-            if progress and (done % 64 == 0 or done == len(pictures)):
-                progress("reading pictures", done, len(pictures))
+        for start in range(0, len(pictures), PICTURES_AT_ONCE):  # a future a picture, for millions at once, would fill the memory
+            chunk = range(start, min(start + PICTURES_AT_ONCE, len(pictures)))
+            for done, _ in enumerate(pool.map(decode, chunk), start=start + 1):
+                if progress and (done % 64 == 0 or done == len(pictures)):
+                    progress("reading pictures", done, len(pictures))
     squares = SquaresInMemory(kept) if fits else SquaresOnDisk(pictures, preprocessing, num_threads)
     return squares, dict(sorted(broken.items()))

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from provenet.data.decode import convert_picture, read_picture, show_path, to_square
+from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
-from provenet.errors import DataError, ImageError
+from provenet.errors import DataError, ImageError, show_path
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.metrics import TOP
 from provenet.preprocessing import window
@@ -91,10 +91,10 @@ class Predictor:
     def _square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor:
         preprocessing = self.bundle.preprocessing
         if isinstance(picture, Image.Image):
-            picture = convert_picture(picture, preprocessing.channels)
+            upright = convert_picture(picture, preprocessing.channels)
         else:
-            picture = read_picture(picture, preprocessing.channels)
-        return torch.from_numpy(np.array(to_square(picture, preprocessing)))
+            upright = read_picture(picture, preprocessing.channels)
+        return torch.from_numpy(np.array(to_square(upright, preprocessing)))
 
     def _try_square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor | ImageError:
         try:
@@ -108,7 +108,7 @@ def list_pictures(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], 
     found: list[Path] = []
     notes: list[str] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.append(path)
             continue
         inside = find_pictures(path, notes)

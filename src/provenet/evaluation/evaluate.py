@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from provenet.errors import ModelError
 from provenet.metrics import Evaluation, Totals
 
 BATCH_SIZE = 64
@@ -12,13 +13,21 @@ BATCH_SIZE = 64
 
 
 def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile."""
+    """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile.
+
+    Raises ModelError for logits that are no numbers.
+    """
     was_training = net.training
     net.eval()
     try:
         for images, labels in batches:
             with torch.inference_mode():
                 logits = net(images).float()
+            if not logits.isfinite().all():
+                raise ModelError(
+                    "expected the network to answer with numbers, found NaN or infinity: its weights are damaged or its training went "
+                    "astray; use another bundle, or train with a lower --learning-rate"
+                )
             yield logits, labels
     finally:
         net.train(was_training)

@@ -31,21 +31,26 @@ def list_models(pattern: str = "*") -> list[str]:
 def build_network(
     name: str, *, num_classes: int | None = None, in_channels: int | None = None, init: Initialisation = "published"
 ) -> Classifier:
-    """A fresh network; without `num_classes` and `in_channels` those of its paper. `torch.manual_seed` decides its weights.
+    """A fresh network; without `num_classes` and `in_channels` those of its paper; with 0 classes it gives features.
+
+    `torch.manual_seed` decides its weights.
 
     >>> sum(parameter.numel() for parameter in build_network("resnet20_cifar").parameters())
     269722
     """
     if name not in NETWORKS:
         raise ModelError(f"unknown network {name!r}; {suggest(name, NETWORKS)} (provenet models lists all {len(NETWORKS)})")
-    if num_classes is not None and num_classes < 1:
-        raise ModelError(f"{name}: expected at least 1 class, found {num_classes}")
+    if num_classes is not None and num_classes < 0:
+        raise ModelError(f"{name}: expected a number of classes, or 0 for features alone, found {num_classes}")
     if in_channels not in (None, 1, 3):
         raise ModelError(f"{name}: expected 1 or 3 input channels, found {in_channels}")
     if init not in ("published", "trainable"):
         raise ModelError(f"{name}: expected init 'published' or 'trainable', found {init!r}")
-    chosen = {"num_classes": num_classes, "in_channels": in_channels}
-    return NETWORKS[name](**{key: value for key, value in chosen.items() if value is not None}, init=init)
+    chosen = {"num_classes": num_classes or None, "in_channels": in_channels}
+    net = NETWORKS[name](**{key: value for key, value in chosen.items() if value is not None}, init=init)
+    if num_classes == 0:
+        net.reset_classifier(0)
+    return net
 
 
 def build_on_meta(name: str, *, num_classes: int | None = None, in_channels: int | None = None) -> Classifier:

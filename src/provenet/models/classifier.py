@@ -115,7 +115,9 @@ class Classifier(nn.Module):
         if num_classes < 0:
             raise ModelError(f"reset_classifier: expected a number of classes, 0 or more, found {num_classes}")
         self.num_classes = num_classes
-        self.add_module(self._stage_names[-1], self._make_classifier(num_classes) if num_classes else nn.Identity())
+        device = next((tensor.device for tensor in self.state_dict().values()), None)
+        classifier = self._make_classifier(num_classes) if num_classes else nn.Identity()
+        self.add_module(self._stage_names[-1], classifier.to(device))
 
     def layer(self, name: str) -> nn.Module:
         """The layer of that name: the authors' (`res4d_branch2a`) or ours (`conv4_x.block4.conv1`)."""

@@ -155,13 +155,12 @@ def output_codes(num_classes: int) -> Tensor:
 def lenet5(*, num_classes: int = 10, in_channels: int = 1, init: Initialisation = "published") -> Classifier:
     """The network of 1998: 60,000 trainable parameters at ten classes. Its published initialisation trains by itself."""
     del init  # both are the published one
-    squash = ScaledTanh()
     net = _assemble(
         "lenet5",
         in_channels=in_channels,
         num_classes=num_classes,
-        squash=squash,
-        subsample=lambda channels: nn.Sequential(OrderedDict(subsampling=Subsampling(channels), squash=squash)),
+        squash=ScaledTanh,
+        subsample=lambda channels: nn.Sequential(OrderedDict(subsampling=Subsampling(channels), squash=ScaledTanh())),
         c3=SparseConvolution(6, C3_TABLE, kernel_size=5),
         make_classifier=RBFOutput,
     )
@@ -176,15 +175,14 @@ def lenet5_softmax(*, num_classes: int = 10, in_channels: int = 1, init: Initial
         "lenet5_softmax",
         in_channels=in_channels,
         num_classes=num_classes,
-        squash=nn.Tanh(),
+        squash=nn.Tanh,
         subsample=lambda _: nn.AvgPool2d(2),
         c3=nn.Conv2d(6, 16, kernel_size=5),
         make_classifier=_linear_output,
     )
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            _initialise_as_glorot(layer)
     return net
 
 
@@ -223,18 +221,18 @@ def _assemble(
     *,
     in_channels: int,
     num_classes: int,
-    squash: nn.Module,
+    squash: Callable[[], nn.Module],
     subsample: Callable[[int], nn.Module],
     c3: nn.Module,
     make_classifier: Callable[[int], nn.Module],
 ) -> Classifier:
     stages = OrderedDict(
-        C1=nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, 6, kernel_size=5), squash=squash)),  # 28x28
+        C1=nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, 6, kernel_size=5), squash=squash())),  # 28x28
         S2=subsample(6),  # 14x14
-        C3=nn.Sequential(OrderedDict(conv=c3, squash=squash)),  # 10x10
+        C3=nn.Sequential(OrderedDict(conv=c3, squash=squash())),  # 10x10
         S4=subsample(16),  # 5x5
-        C5=nn.Sequential(OrderedDict(conv=nn.Conv2d(16, 120, kernel_size=5), squash=squash)),  # 1x1
-        F6=nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(120, NUM_CODE_UNITS), squash=squash)),
+        C5=nn.Sequential(OrderedDict(conv=nn.Conv2d(16, 120, kernel_size=5), squash=squash())),  # 1x1
+        F6=nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(120, NUM_CODE_UNITS), squash=squash())),
         output=make_classifier(num_classes),
     )
     spec = InputSpec(preprocessing=INPUT_SPEC.preprocessing.with_channels(in_channels), smallest=32, is_fixed=True)
@@ -250,7 +248,15 @@ def _assemble(
 
 
 def _linear_output(num_classes: int) -> nn.Linear:
-    return nn.Linear(NUM_CODE_UNITS, num_classes)
+    output = nn.Linear(NUM_CODE_UNITS, num_classes)
+    _initialise_as_glorot(output)
+    return output
+
+
+def _initialise_as_glorot(layer: nn.Conv2d | nn.Linear) -> None:
+    assert layer.bias is not None  # every layer of LeNet has one
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 def _initialise_as_published(net: Classifier) -> None:

@@ -125,7 +125,7 @@ def _build(
             stage.add_module(f"block{b + 1}", block)
             channels = width * _expansion(variant.block)
         stages[f"conv{k + 2}_x"] = stage
-    make_classifier = partial(nn.Linear, channels)
+    make_classifier = partial(_linear, channels)
     stages["pool"] = GlobalAverage()
     stages["fc"] = make_classifier(num_classes)
     net = Classifier(
@@ -145,8 +145,14 @@ def _expansion(block: BlockFactory) -> int:
     return Bottleneck.expansion if block in (Bottleneck, BottleneckV15) else BasicBlock.expansion
 
 
+def _linear(in_features: int, num_classes: int) -> nn.Linear:
+    layer = nn.Linear(in_features, num_classes)
+    _initialise_as_he(layer)
+    return layer
+
+
 def _initialise_as_he(net: nn.Module) -> None:
-    """Normal with deviation sqrt(2 / fan_in) (He et al. 2015, "Delving deep into rectifiers", equation 10)."""
+    """Normal with deviation sqrt(2 / fan_in) (He et al. 2015, "Delving deep into rectifiers", equation 10), biases 0."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -46,7 +46,7 @@ def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror
     """Settings for training `source.model` on `train`."""
     preprocessing = choose_preprocessing(source.model, train, size=wishes.size, channels=wishes.channels, progress=progress)
     training = default_training(source.model, len(train))
-    if wishes.batch_size and not wishes.learning_rate:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
+    if wishes.batch_size and wishes.learning_rate is None:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
         wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
     settings = RunSettings(
         source=source,

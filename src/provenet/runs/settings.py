@@ -8,9 +8,8 @@ from typing import Any, Self
 
 import tomli_w
 
-from provenet.data.decode import show_path
 from provenet.data.distortion import Distortion
-from provenet.errors import SettingsError
+from provenet.errors import SettingsError, is_plain_text, show_path
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
 
@@ -33,13 +32,15 @@ class Source:
     """Whether to go on without pictures that cannot be decoded."""
 
     def __post_init__(self) -> None:
+        if not is_plain_text(self.data):
+            raise SettingsError(f"run.data: expected a path of plain text, found {show_path(self.data)!r}; rename the folder")
         if not 0 < self.val_fraction < 1:
             raise SettingsError(f"run.val_fraction: expected a number above 0 and below 1, found {self.val_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """Complete: with the same data and the same threads it trains the same weights again."""
+    """Complete: with the same data, the same threads and a processor of the same kind it trains the same weights again."""
 
     source: Source
     preprocessing: Preprocessing

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from provenet.data.index import DataSet, ImageSet, TrainingSplits, divide
+from provenet.data.holdout import TrainingSplits, default_fraction, divide
+from provenet.data.index import DataSet, ImageSet
 from provenet.data.loader import Loader
 from provenet.data.sources import open_data
-from provenet.errors import SettingsError
+from provenet.errors import SettingsError, show_path
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
@@ -70,28 +71,32 @@ def train(
         _refuse_changes(asked, model, val_fraction)
         settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
     elif data is not None:
-        fraction = Source.val_fraction if val_fraction is None else val_fraction
-        source = Source(data=os.fspath(data), model=model or "", val_fraction=fraction, skip_broken=skip_broken)
-        settings, data_set, splits = _plan(source, asked, watcher)
+        settings, data_set, splits = _plan(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
     else:
         raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
-    folder = make_run_folder(output, data_set.name, settings.source.model)
+    folder, is_new = make_run_folder(output, data_set.name, settings.source.model)
     try:
         for note in data_set.notes:
             watcher.note(note)
         return _train_in(folder, net, settings, splits, chosen_device, watcher)
     finally:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # it is empty, and so goes, only if the run never began
+            if is_new:
+                folder.rmdir()  # it is empty, and so goes, only if the run never began
 
 
-def _plan(source: Source, asked: Wishes, watcher: Watcher) -> tuple[RunSettings, DataSet, TrainingSplits]:
+def _plan(
+    data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
+) -> tuple[RunSettings, DataSet, TrainingSplits]:
     """Settings for a new run, chosen by its data where nothing was asked."""
-    data_set = open_data(source.data, watcher.progress)
-    splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
-    source = dataclasses.replace(source, model=source.model or choose_model(splits.train))
-    return make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, progress=watcher.progress), data_set, splits
+    data_set = open_data(data, watcher.progress)
+    fraction = default_fraction(data_set) if val_fraction is None else val_fraction
+    source = Source(data=data, model=model or "", val_fraction=fraction, skip_broken=skip_broken)
+    splits = divide(data_set, val_fraction=fraction, seed=SPLIT_SEED)
+    source = dataclasses.replace(source, model=model or choose_model(splits.train))
+    settings = make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, progress=watcher.progress)
+    return settings, data_set, splits
 
 
 def _repeat(
@@ -125,7 +130,13 @@ def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: Trai
     place(net, device)
 
     def load(images: ImageSet, batch_size: int) -> Loader:
-        squares, sound = open_sound_squares(images, settings.preprocessing, skip_broken=settings.source.skip_broken, watcher=watcher)
+        squares, sound = open_sound_squares(
+            images,
+            settings.preprocessing,
+            skip_broken=settings.source.skip_broken,
+            must_keep_classes=images is splits.train,
+            watcher=watcher,
+        )
         return Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device)
 
     train_loader, val_loader = load(splits.train, training.batch_size), load(splits.val, BATCH_SIZE)
@@ -136,8 +147,11 @@ def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: Trai
         "versions": {"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "machine": {"device": str(device), "threads": torch.get_num_threads()},
     }
-    write_settings(settings, folder / "settings.toml")
-    log = Log(folder / "log.jsonl")
+    try:
+        write_settings(settings, folder / "settings.toml")
+        log = Log(folder / "log.jsonl")
+    except OSError as error:
+        raise SettingsError(f"{show_path(folder)}: expected to write into it, found: {error.strerror}; choose another --output") from error
     log.write("start", **provenance)
     watcher.note(_introduce(net, settings, train_loader, val_loader, test_loader, splits, device))
 
@@ -177,12 +191,13 @@ def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: Trai
 
 
 def _describe(splits: TrainingSplits, train: Loader, val: Loader, test: Loader | None) -> dict[str, Any]:
-    """The data as the bundle remembers them: enough to know them again, and which pictures validated."""
+    """The data as the bundle remembers them: enough to know them again, and which were trained on."""
     images = {"train": len(train), "val": len(val)} | ({"test": len(test)} if test else {})
     fingerprints = {"train": splits.train.fingerprint(), "val": splits.val.fingerprint()}
     if splits.test:
         fingerprints["test"] = splits.test.fingerprint()
-    return {"images": images, "fingerprints": fingerprints, "held_out_from": splits.held_out_from}
+    memory = splits.memory.to_dict() if splits.memory else None
+    return {"images": images, "fingerprints": fingerprints, "held_out_from": splits.held_out_from, "memory": memory}
 
 
 def _introduce(

@@ -17,14 +17,6 @@ from provenet.training.optimizers import learning_rate, make_optimizer
 from provenet.training.settings import TrainingSettings
 
 
-class Trainable(Protocol):
-    """What the loop needs of a network: weighted logits to train on."""
-
-    def training_logits(self, images: Tensor) -> list[tuple[float, Tensor]]:
-        """Images [N, C, H, W] -> pairs of loss weight and logits [N, K]."""
-        ...
-
-
 @dataclass(frozen=True)
 class StepRecord:
     """What is known after a step."""
@@ -78,6 +70,8 @@ def fit(
     recorder: Recorder,
 ) -> Evaluation:
     """Train `net` in place on `batches`, evaluate after each pass, and leave in it the weights that did best.
+
+    `net` keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
 
     `batches` yields (images [B, C, H, W], labels [B]) for every step of the run. Best is the highest top-1, then the lowest loss.
     """
@@ -135,13 +129,26 @@ def accumulate_gradients(
     loss_function: Callable[[Tensor, Tensor], Tensor],
     settings: TrainingSettings,
 ) -> tuple[float, int]:
-    """Add the gradient of the mean loss over one batch, part by part; return that loss and how many images were right."""
+    """Add the gradient of the mean loss over one batch, part by part; return that loss and how many images were right.
+
+    The gradient is that of the whole batch, except through batch norm, which sees one part at a time.
+    """
     batch_loss, correct = torch.zeros((), device=images.device), 0
     for part, part_labels in zip(images.chunk(settings.micro_batches), labels.chunk(settings.micro_batches), strict=True):
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            outputs = net.training_logits(part)  # type: ignore[operator]
-        part_loss = sum(weight * loss_function(logits.float(), part_labels) for weight, logits in outputs) * (len(part) / len(images))
-        part_loss.backward()
+            outputs = _forward(net, part)
+        losses = [weight * loss_function(logits.float(), part_labels) for weight, logits in outputs]
+        part_loss = torch.stack(losses).sum() * (len(part) / len(images))
+        part_loss.backward()  # type: ignore[no-untyped-call]
         batch_loss += part_loss.detach()
         correct += count_correct(outputs[0][1], part_labels)
     return float(batch_loss), correct
+
+
+def _forward(net: nn.Module, images: Tensor) -> list[tuple[float, Tensor]]:
+    try:
+        return net.training_logits(images)  # type: ignore[operator, no-any-return]
+    except ValueError as error:  # batch norm of one value a channel
+        raise TrainingError(
+            f"a part of {len(images)} images: {error}; take a larger --batch-size, --size, or fewer --micro-batches"
+        ) from error

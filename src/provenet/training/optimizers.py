@@ -7,7 +7,7 @@ from provenet.training.settings import TrainingSettings
 
 
 def make_optimizer(net: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum, as every paper here has it; weight decay for weights, not for biases and norms.
+    """Stochastic gradient descent with Nesterov's momentum; weight decay for weights, not for biases and norms.
 
     Which is which is told by dimensions, never by name.
     """

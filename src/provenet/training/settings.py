@@ -19,7 +19,7 @@ class TrainingSettings:
     batch_size: int
     """Pictures a step."""
     micro_batches: int = 1
-    """Parts a batch is computed in, one after the other, to fit memory; the gradient is the same."""
+    """Parts a batch is computed in, one after the other, to fit memory; the gradient is the same but for batch norm."""
     peak_learning_rate: float
     """The highest learning rate; it is reached after the warm-up and falls to zero at the end."""
     warmup_fraction: float = 0.2

@@ -16,8 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from provenet.data.decode import show_path
-from provenet.errors import BundleError, ProvenetError
+from provenet.errors import BundleError, ProvenetError, is_plain_text, show_path
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import Preprocessing
@@ -67,7 +66,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read a bundle, its network on the CPU in evaluation mode. Raises BundleError with one line for any file that is not one."""
     path = Path(path)
-    if path.is_dir():  # a run folder stands for the bundle in it
+    if os.path.isdir(path):  # a run folder stands for the bundle in it
         path = path / "model.safetensors"
     shown = show_path(path)
     header, tensors = _read_file(path, shown)
@@ -83,6 +82,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             or not all(isinstance(name, str) for name in classes)
         ):
             raise BundleError(f"the classes are not a list of 1 to {LARGEST_NUM_CLASSES:,} names")
+        if not all(is_plain_text(name) for name in classes):
+            raise BundleError("a class has control characters in its name")
         if len(set(classes)) != len(classes):
             raise BundleError("two classes have the same name")
         net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels)
