@@ -14,7 +14,7 @@ from provenet.errors import ProvenetError, is_plain_text
 from provenet.version import __version__
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 app = App(
     name="provenet",
