@@ -1,6 +1,15 @@
-"""`python -m provenet`."""
+"""`python -m provenet`, and the `provenet` command."""
 
-from provenet.cli import main
+import gc
+
+
+def main() -> None:
+    """Run the command line."""
+    gc.disable()  # importing leaves no garbage; looking for it takes a seventh of `--help`. `prepare_process` puts it back
+    from provenet import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

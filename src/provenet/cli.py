@@ -22,6 +22,7 @@ app = App(
     version=__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
+    help_format="plaintext",  # Markdown would double the time of --help
 )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -52,6 +53,7 @@ def prepare_process() -> None:
 
     Threads (unless OMP_NUM_THREADS says how many), the allocator, and which of other libraries' remarks are not worth a line.
     """
+    gc.enable()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(count_cores())
     keep_large_blocks()
