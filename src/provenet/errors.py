@@ -40,8 +40,8 @@ class TrainingError(ProvenetError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, or the first few.
 
-    >>> suggest("resnet51", ["resnet50", "resnet18"])
-    "did you mean 'resnet50'?"
+    >>> suggest("lenet6", ["lenet5", "alexnet"])
+    "did you mean 'lenet5'?"
     >>> suggest("zebra", ["cat", "dog"])
     'known: cat, dog'
     """
