@@ -40,7 +40,7 @@ class TrainingError(ProvenetError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, or the first few.
 
-    >>> suggest("lenet6", ["lenet5", "alexnet"])
+    >>> suggest("lenet6", ["lenet5", "vgg16"])
     "did you mean 'lenet5'?"
     >>> suggest("zebra", ["cat", "dog"])
     'known: cat, dog'
