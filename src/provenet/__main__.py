@@ -1,11 +1,15 @@
 """`python -m provenet`, and the `provenet` command."""
 
 import gc
+import os
+import signal
 
 
 def main() -> None:
     """Run the command line."""
-    gc.disable()  # importing leaves no garbage; looking for it takes a seventh of `--help`. `prepare_process` puts it back
+    # Libraries swallow an interrupt while they are imported; `runtime.prepare_process` puts the usual handler back.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    gc.disable()  # importing leaves no garbage; looking for it takes a seventh of `--help`. `prepare_process` puts it back too
     from provenet import cli
 
     cli.main()

@@ -1,5 +1,6 @@
 """The command line: a table of commands, each of which reads its words, calls the library and prints. `--help` imports no torch."""
 
+import contextlib
 import csv
 import json
 import os
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from provenet.errors import ProvenetError, is_plain_text
+from provenet.errors import ProvenetError, printable
 from provenet.version import __version__
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -79,8 +80,10 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder with one folder of pictures a class (or with train, val and test above them), fashion-mini or fashion-mnist.
-        model: A name that `provenet models` lists; by default lenet5 for little pictures and resnet18 for photographs.
+        data: A folder with one folder of pictures a class (or with train, val and test above them), a folder of IDX files,
+            fashion-mini or fashion-mnist.
+        model: A name that `provenet models` lists; by default resnet18 for photographs, and for little pictures lenet5 (grey)
+            or resnet20_cifar (colour).
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
         epochs: Passes over the training pictures.
@@ -131,8 +134,8 @@ def train(
         _print_json({"folder": str(run.folder), "bundle": str(run.bundle_path), "val": run.val.to_dict(), "test": test})
         return
     print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
-    print(f"{run.bundle_path}   the network; try: provenet predict {run.bundle_path} PICTURE…")
-    print(f"{run.folder / 'settings.toml'}   all settings; {run.folder / 'log.jsonl'}   what happened when")
+    print(f"In {run.folder}: the network (model.safetensors), all settings (settings.toml), what happened when (log.jsonl). Try:")
+    print(f"  provenet predict {run.folder} PICTURE…")
 
 
 @app.command
@@ -219,43 +222,49 @@ def predict(
     else:
         for prediction in predictions:
             others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3])
-            print(f"{_printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}  ({others})")
+            print(f"{printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}  ({others})")
     for error in broken:
         _complain(error)
     if broken and not skip_broken:
-        raise DataError(f"{len(broken)} of {len(paths)} pictures could not be decoded; the others are above (--skip-broken to accept that)")
+        rest = f"; the other {len(predictions)} are above (--skip-broken to accept that)" if predictions else ""
+        raise DataError(f"expected {len(paths)} pictures, found {len(broken)} that could not be read{rest}")
 
 
 def main(words: list[str] | None = None) -> NoReturn:
     """Run one command and end the process: status 0, or 2 with one line for input that cannot be used."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, it stays open
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names in any script, whatever the system's own encoding
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except (ProvenetError, CycloptsError) as error:
+    except ProvenetError as error:
         _complain(error)
         raise SystemExit(2) from None
+    except CycloptsError as error:
+        _complain(f"{error} See provenet --help, or provenet COMMAND --help.")
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _complain("interrupted; the best network so far, if there was one, is in the run folder")
+        _complain("interrupted")
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone: `provenet models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:  # a disk that is full or went away in the middle of a write
-        _complain(f"{error.filename or 'the system'}: expected to read or write, found: {error.strerror or error}")
+        _complain(
+            f"{error.filename or 'standard output or a file'}: expected to read or write, found: {error.strerror or error}; "
+            "free some space or check the path"
+        )
         raise SystemExit(2) from None
     raise SystemExit(0)
 
 
 def _complain(message: object) -> None:
-    print("provenet:", _printable(" ".join(str(message).split())), file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Text without control characters, which a terminal would obey."""
-    return "".join(character if is_plain_text(character) else "\ufffd" for character in text)
+    with contextlib.suppress(OSError):  # standard error may be full or gone; the status still tells
+        print("provenet:", printable(str(message)), file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:

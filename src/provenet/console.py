@@ -8,6 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from provenet.errors import printable
 from provenet.training.loop import EpochRecord, StepRecord
 
 SECONDS_BEFORE_A_BAR = 2.0
@@ -17,7 +18,7 @@ class Terminal:
     """A `runs.watcher.Watcher` on standard error; use it in a `with` block."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -44,7 +45,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """One line above the bars."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A bar, once the work has taken two seconds."""
@@ -77,9 +78,10 @@ class Terminal:
     def epoch(self, record: EpochRecord, total_epochs: float) -> None:
         """A line that stays."""
         self._last_step_at = None  # the evaluation is not part of a step's time
+        left = record.seconds * (record.num_steps / record.step - 1)
         best = "  best so far" if record.is_best else ""
         self.note(
-            f"epoch {record.epoch:.3g}/{total_epochs:g}  {record.seconds:.0f} s"
+            f"epoch {record.epoch:.3g}/{total_epochs:g} {record.seconds:.0f} s, {left:.0f} s left, {self._images_per_second:,.0f} images/s"
             f"  loss {record.train_loss:.3f}  accuracy {record.train_top1:.2%}"
             f"  validation loss {record.val.loss:.3f}  accuracy {record.val.top1:.2%}{best}"
         )

@@ -65,3 +65,8 @@ def is_plain_text(text: str) -> bool:
     (True, False)
     """
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def printable(text: str) -> str:
+    """Text on one line without control characters, which a terminal would obey."""
+    return "".join(character if is_plain_text(character) else "\ufffd" for character in " ".join(text.split()))

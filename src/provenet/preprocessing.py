@@ -11,7 +11,6 @@ Training moves the same window a little and mirrors it; evaluation and predictio
 Letters: N batch, R resize, S size, C channels.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
@@ -55,10 +54,8 @@ class Preprocessing:
                 raise SettingsError(
                     f"preprocessing.{name}: expected {self.channels} values, one a channel, found {len(getattr(self, name))}"
                 )
-        if not all(0 < value < math.inf for value in self.std) or not all(math.isfinite(value) for value in (*self.mean, self.white)):
-            raise SettingsError(
-                f"preprocessing: expected finite mean and white and std above 0, found {self.mean}, {self.white}, {self.std}"
-            )
+        if not all(1e-6 <= value <= 1e6 for value in (*self.std, self.white)) or not all(abs(value) <= 1e6 for value in self.mean):
+            raise SettingsError("preprocessing: expected std above 0 and white above 0, and no number beyond a million, found others")
         if self.channel_order not in ("RGB", "BGR") or self.interpolation not in ("bilinear", "bicubic"):
             raise SettingsError(
                 "preprocessing: expected channel_order RGB or BGR and interpolation bilinear or bicubic, "
@@ -73,8 +70,8 @@ class Preprocessing:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
             raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known))}, found {found}")
         for name in ("size", "resize", "channels"):
-            if type(values[name]) is not int:
-                raise SettingsError(f"preprocessing.{name}: expected a whole number, found {values[name]!r}")
+            if type(values[name]) is not int or abs(values[name]) >= 2**63:
+                raise SettingsError(f"preprocessing.{name}: expected a whole number of pixels or channels, found something else")
         try:
             return cls(
                 size=values["size"],
@@ -87,7 +84,7 @@ class Preprocessing:
                 interpolation=values["interpolation"],
             )
         except (TypeError, ValueError, OverflowError) as error:
-            raise SettingsError(f"preprocessing: expected numbers, found {dict(values)!r}") from error
+            raise SettingsError("preprocessing: expected numbers for mean, std and white, found something else") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words and lists, for JSON and TOML."""

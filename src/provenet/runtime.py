@@ -5,6 +5,7 @@ import ctypes
 import gc
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ def prepare_process() -> None:
     Threads (unless OMP_NUM_THREADS says how many), the allocator, and which of other libraries' remarks are not worth a line.
     """
     gc.enable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(count_cores())
     keep_large_blocks()

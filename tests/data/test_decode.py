@@ -1,5 +1,7 @@
 """Every kind of picture people have, made here as a real file."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,19 +108,23 @@ def broken_files(folder):
     (folder / "script.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(hello) show\n")
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     Image.new("F", (8, 8), 0.5).save(folder / "float.tif")
+    os.mkfifo(folder / "pipe.jpg")
     (folder / "bomb.pgm").write_bytes(b"P5\n20000 10000\n255\n" + bytes(64))
+    (folder / "medium-bomb.pgm").write_bytes(b"P5\n15000 10000\n255\n" + bytes(64))
     (folder / "larger-bomb.pgm").write_bytes(b"P5\n2000000 2000000\n255\n" + bytes(64))
     return {
         "cut.jpg": "a damaged one (", "cut.png": "a damaged one", "empty.jpg": "an empty file (0 bytes)",
         "text.jpg": "18 bytes in no known image format", "script.jpg": "in no known image format", "gone.jpg": "nothing readable",
         "float.tif": "floating-point", "bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
+        "medium-bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
+        "pipe.jpg": "something that is no file",
         "larger-bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
     }  # fmt: skip
 
 
 def test_broken_files_are_named_with_what_is_wrong(tmp_path):
     expected = broken_files(tmp_path)
-    assert len(expected) == 9
+    assert len(expected) == 11
     for name, message in expected.items():
         with pytest.raises(ImageError) as caught:
             read_picture(tmp_path / name, 3)

@@ -47,7 +47,7 @@ def test_class_folders_of_any_depth_case_and_script(tmp_path, mini):
     images = data.splits["all"]
     assert images.counts() == {"T-shirt-top": 2, "Trouser": 1, "猫 cats' 🐈": 1}
     assert images.pictures.where(3).endswith("猫 cats' 🐈/deep/er/A.PNG")
-    assert any("1 files that are no pictures are passed over (1 .txt)" in note for note in data.notes)
+    assert any("passed over what is no picture by its ending (1 .txt)" in note for note in data.notes)
 
 
 def test_links_that_loop_end(class_folders):
@@ -155,7 +155,7 @@ def test_divisions_that_make_no_sense(tmp_path, class_folders, mini):
     stranger = tmp_path / "stranger"
     write_class_folders(stranger / "train", take(mini["train"], per_class=2, classes=2))
     write_class_folders(stranger / "val", take(mini["train"], per_class=2, classes=3))
-    with pytest.raises(DataError, match="class 'Pullover' is not one of the 2 classes trained on"):
+    with pytest.raises(DataError, match="expected the 2 classes trained on, found 'Pullover' too"):
         divide(open_data(stranger), val_fraction=0.2, seed=0)
     single = class_folders("single", classes=3, per_class=1)
     with pytest.raises(DataError, match="at least two pictures in some class"):
@@ -187,8 +187,8 @@ def test_damaged_idx_files(tmp_path):
         header + bytes(31): "found more",
         header[:7]: "expected an IDX header of 16 bytes, found 7",
         b"\x00\x00\x0d\x03" + header[4:] + bytes(30): r"expected IDX bytes of 3 dimensions.*found 00 00 0d 03",
-        struct.pack(">HBB3I", 0, 8, 3, 2**31, 2**31, 2**31): "found a header that promises",
-        struct.pack(">HBB3I", 0, 8, 3, 60000, 200, 200) + bytes(10): "expected 2,400,000,000 bytes",
+        struct.pack(">HBB3I", 0, 8, 3, 2**31, 999, 999): "found a header that promises",
+        struct.pack(">HBB3I", 0, 8, 3, 20000, 200, 200) + bytes(10): "expected 800,000,000 bytes",
     }
     for content, message in cases.items():
         (tmp_path / "bad").write_bytes(content)
@@ -202,6 +202,25 @@ def test_damaged_idx_files(tmp_path):
     (tmp_path / "bad.gz").write_text("no gzip")
     with pytest.raises(DataError, match="expected an IDX file"):
         read_idx(tmp_path / "bad.gz", 3)
+
+
+def test_idx_folders_that_do_not_fit_together(tmp_path):
+    images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte.gz"
+    images.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 10, 28, 28) + bytes(7_840))
+    with pytest.raises(DataError, match=r"expected train-labels-idx1-ubyte or train-labels-idx1-ubyte.gz beside its twin"):
+        open_data(tmp_path)
+    write_idx(labels, np.zeros(9, np.uint8))
+    with pytest.raises(DataError, match="expected 9 images, one a label, found 10"):
+        open_data(tmp_path)
+    write_idx(labels, np.zeros(10, np.uint8))
+    images.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 10, 0, 28))
+    with pytest.raises(DataError, match="expected images of 1 to 1024 pixels a side, found 0x28"):
+        open_data(tmp_path)
+    images.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 10, 16_384, 16_384))
+    with pytest.raises(DataError, match="found 16384x16384"):
+        open_data(tmp_path)
+    with pytest.raises(DataError, match="found an empty name"):
+        open_data("")
 
 
 def test_fetching_needs_the_published_checksum(tmp_path, monkeypatch):
@@ -288,6 +307,9 @@ def test_paths_that_cannot_be(data):
 def test_class_names_that_a_terminal_would_obey(class_folders):
     folder = class_folders(classes=2)
     (folder / "Trouser").rename(folder / "red\x1b[31m")
+    with pytest.raises(DataError, match="expected a class name of plain text"):
+        open_data(folder)
+    (folder / "red\x1b[31m").rename(folder / os.fsdecode(b"\xff"))
     with pytest.raises(DataError, match="expected a class name of plain text"):
         open_data(folder)
 

@@ -19,7 +19,7 @@ from provenet.deploy.predictor import Predictor
 from provenet.errors import DataError, SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.runs.evaluate import evaluate_bundle
-from provenet.runs.plan import Wishes, choose_preprocessing
+from provenet.runs.plan import Wishes, choose_model, choose_preprocessing
 from provenet.runs.settings import read_settings
 from provenet.runs.train import train
 from provenet.weights.bundle import load_bundle
@@ -134,7 +134,7 @@ def test_the_folder_trained_on_is_evaluated_on_its_held_out_part(class_folders, 
     heard = Heard()
     assert evaluate_bundle(run.folder, data, split="all", watcher=heard).images == 30
     assert any("this is no measure" in note for note in heard.notes)
-    with pytest.raises(DataError, match="--split test: expected one of all"):
+    with pytest.raises(DataError, match=r"--split test: expected a split that .* has, which are: all"):
         evaluate_bundle(run.folder, data, split="test")
     Image.new("L", (28, 28)).save(data / "Trouser" / "new.png")  # the folder grows: still nothing that was trained on
     assert evaluate_bundle(run.folder, data).images in (6, 7)
@@ -204,9 +204,9 @@ def test_a_broken_picture_does_not_take_a_small_class_out_of_validation(class_fo
 def test_a_training_that_goes_astray_says_so_and_keeps_nothing_bad(class_folders, tmp_path):
     data = class_folders(per_class=10)
     with pytest.raises(pn.ProvenetError, match=r"lower --learning-rate|try --learning-rate"):
-        train(data, "resnet8_cifar", output=tmp_path / "run", epochs=1, learning_rate=1e38)
+        train(data, "resnet8_cifar", output=tmp_path / "run", epochs=1, learning_rate=1e4)
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    with pytest.raises(SettingsError, match="peak_learning_rate: expected a number above 0, found 0"):
+    with pytest.raises(SettingsError, match=r"peak_learning_rate .--learning-rate.: expected a number above 0 and up to 10000, found 0"):
         train(data, "resnet8_cifar", output=tmp_path / "run2", learning_rate=0, batch_size=4)
     with pytest.raises(pn.ProvenetError, match=r"a part of 1 images: Expected more than 1 value.*take a larger --batch-size"):
         train(data, "resnet18", output=tmp_path / "run3", epochs=1, size=32, batch_size=1)
@@ -267,6 +267,10 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (("epochs = 1", "epochs = " + "9" * 5000), "expected TOML, found something else"),
+        (("seed = 0", "seed = 0x" + "f" * 5000), "training.seed: expected a number of reasonable size"),
+        (("peak_learning_rate = ", "peak_learning_rate = 9999999"), "a number above 0 and up to 10000"),
+        (("[run]", "a = " + "[" * 20_000 + "[run]"), "expected TOML, found something else"),
         (("epochs = 1", "epochs = 'many'"), "training.epochs: expected a number, found 'many'"),
         (("batch_size = 8", "batch_size = 8.5"), "training.batch_size: expected a whole number, found 8.5"),
         (("momentum = 0.9", "momentun = 0.9"), "training.momentun: no such setting; did you mean 'momentum'"),
@@ -296,11 +300,36 @@ def test_what_the_settings_file_decides_cannot_be_given_too(trained):
         train(settings_file=trained.folder / "settings.toml", model="lenet5")
     with pytest.raises(SettingsError, match="expected a settings file, found nothing readable"):
         train(settings_file=trained.folder / "nowhere.toml")
+    with pytest.raises(SettingsError, match="found something that is no file"):
+        train(settings_file="/dev/null")
+    with pytest.raises(SettingsError, match="number of reasonable size for 'batch_size'"):
+        train("fashion-mini", batch_size=10**400)
     with pytest.raises(SettingsError, match="expected DATA"):
         train()
 
 
+def test_the_network_is_chosen_by_the_pictures(class_folders, mini):
+    assert choose_model(mini["train"]) == "lenet5"
+    folder = class_folders(per_class=4)
+    assert choose_model(open_data(folder).splits["all"]) == "lenet5"
+    for path in folder.glob("*/*.png"):
+        Image.open(path).convert("RGB").resize((30, 40)).save(path)
+    images = open_data(folder).splits["all"]
+    assert (choose_model(images), images.pictures.native_side()) == ("resnet20_cifar", None)
+    for path in folder.glob("*/*.png"):
+        Image.open(path).resize((90, 70)).save(path)
+    assert choose_model(open_data(folder).splits["all"]) == "resnet18"
+
+
+def test_one_picture_need_not_be_a_list(trained, tmp_path):
+    Image.new("L", (28, 28), 90).save(tmp_path / "a.png")
+    predictor = Predictor.load(trained.folder)
+    assert list(predictor(str(tmp_path / "a.png"))) == list(predictor([tmp_path / "a.png"]))
+
+
 def test_wishes_are_a_fixed_list():
+    with pytest.raises(SettingsError, match="no such setting 'epoch'; did you mean 'epochs'"):
+        train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
         "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels",
         "shift_pixels", "mirror",

@@ -193,13 +193,13 @@ def test_a_loss_that_is_no_number_stops_at_once():
         ("epochs", 0, "a number above 0, found 0"),
         ("batch_size", 0, "1 to 65536, found 0"),
         ("micro_batches", 9, r"1 to batch_size \(8\), found 9"),
-        ("peak_learning_rate", float("nan"), "a number above 0, found nan"),
+        ("peak_learning_rate", float("nan"), "a number above 0 and up to 10000, found nan"),
         ("momentum", 1.0, "at least 0 and below 1, found 1.0"),
-        ("weight_decay", -1.0, "0 or more, found -1.0"),
+        ("weight_decay", -1.0, "0 to 1000, found -1.0"),
         ("loss", "hinge", "one of cross_entropy, map, found 'hinge'"),
         ("seed", -1, "0 or more, found -1"),
     ],
 )
 def test_settings_out_of_range(name, value, message):
-    with pytest.raises(SettingsError, match=f"training.{name}: expected {message}"):
+    with pytest.raises(SettingsError, match=rf"training.{name} \(--[a-z-]+\): expected {message}"):
         settings(**{name: value})

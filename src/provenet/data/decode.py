@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ from provenet.preprocessing import Preprocessing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-LARGEST_PIXELS = 178_956_970  # at which Pillow refuses: 0.7 gigabytes decoded
-LARGE_PIXELS = 50_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
+LARGEST_PIXELS = 89_478_485  # at which Pillow begins to warn; up to 1.1 gigabytes while it is decoded
+LARGE_PIXELS = 25_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
 _one_large_picture = threading.Lock()
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -29,7 +30,10 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
     """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file."""
     try:
+        _refuse_devices(path)
         with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > LARGEST_PIXELS:
+                raise Image.DecompressionBombError
             is_large = opened.width * opened.height > LARGE_PIXELS
             with _one_large_picture if is_large else contextlib.nullcontext():
                 return convert_picture(opened, channels)
@@ -39,11 +43,21 @@ def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
         raise ImageError(f"{show_path(path)}: expected an image, found {_what_is_wrong(path, error)}; replace or remove it") from error
 
 
-def is_grey(path: str | os.PathLike[str]) -> bool | None:
-    """Whether a file says that its picture is grey, without decoding it; None where it says nothing."""
+class Header(NamedTuple):
+    """What a picture's file says of itself."""
+
+    is_grey: bool
+    width: int
+    height: int
+
+
+def read_header(path: str | os.PathLike[str]) -> Header | None:
+    """What a file says of its picture, without decoding it; None where it says nothing."""
     try:
+        _refuse_devices(path)
         with Image.open(path, formats=FORMATS) as opened:
-            return opened.mode in ("1", "L", "LA") or opened.mode.startswith("I")
+            is_grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I")
+            return Header(is_grey, opened.width, opened.height)
     except Exception:  # as above; the file is named when it is decoded
         return None
 
@@ -58,7 +72,8 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
             picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
         if picture.has_transparency_data:
             colour = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")
+            picture = Image.new("RGB", colour.size, "white")
+            picture.paste(colour, mask=colour)
         return picture.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reads a file's pixels only here
         raise ImageError(f"expected an image, found a damaged one ({error}); replace or remove it") from error
@@ -79,17 +94,24 @@ def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.
     return pixels.reshape(preprocessing.resize, preprocessing.resize, preprocessing.channels)
 
 
+def _refuse_devices(path: str | os.PathLike[str]) -> None:
+    if not os.path.isfile(path):  # a pipe would wait for ever
+        raise OSError("no file")
+
+
 def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> str:
     try:
         size_bytes = Path(path).stat().st_size
-    except OSError as missing:
-        return f"nothing readable ({missing.strerror or missing})"
+    except (OSError, ValueError) as missing:
+        return f"nothing readable ({getattr(missing, 'strerror', None) or missing})"
+    if not os.path.isfile(path):
+        return "something that is no file"
     if size_bytes == 0:
         return "an empty file (0 bytes)"
     if isinstance(error, PermissionError):
         return "a file that may not be read (permission denied)"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"one of more than {LARGEST_PIXELS:,} pixels"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"one of more than {LARGEST_PIXELS:,} pixels, which is the limit"
     if isinstance(error, UnidentifiedImageError):
         return f"{size_bytes:,} bytes in no known image format"
     return f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"

@@ -35,7 +35,7 @@ class Distortion:
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift_pixels <= 512:
-            raise SettingsError(f"distortion.shift_pixels: expected 0 to 512 pixels, found {self.shift_pixels}")
+            raise SettingsError(f"distortion.shift_pixels (--shift-pixels): expected 0 to 512 pixels, found {self.shift_pixels}")
 
     def moves(self, seed: int, epochs: NDArray[np.int64], positions: NDArray[np.int64]) -> Moves | None:
         """The moves of the samples at these places of the order, a pure function of its arguments; None where nothing may happen."""

@@ -70,7 +70,7 @@ def find_pictures(folder: Path, notes: list[str]) -> list[str]:
                 passed_over[Path(entry.name).suffix.lower() or "no ending"] += 1
     if passed_over:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(passed_over.items()))
-        notes.append(f"{show_path(folder)}: {passed_over.total()} files that are no pictures are passed over ({kinds})")
+        notes.append(f"{show_path(folder)}: passed over what is no picture by its ending ({kinds})")
     return sorted(found)
 
 
@@ -160,6 +160,6 @@ def _holds_pictures(folder: Path) -> bool:
 
 def _class_name(folder: Path) -> str:
     name = unicodedata.normalize("NFC", show_path(folder.name))
-    if not is_plain_text(name):
-        raise DataError(f"{show_path(folder)!r}: expected a class name of plain text, found control characters in it; rename the folder")
+    if not is_plain_text(folder.name):  # bytes that are no text come as lone surrogates
+        raise DataError(f"{show_path(folder)!r}: expected a class name of plain text, found other characters in it; rename the folder")
     return name

@@ -1,6 +1,8 @@
 """How one folder is divided for training and validation, and how a trained network knows later what it was trained on."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,11 +36,21 @@ class Memory:
     @classmethod
     def from_dict(cls, values: Any) -> "Memory | None":
         """The inverse; None for anything else, since bundles come from strangers."""
-        try:
-            held_out = {str(name): str(rank) for name, rank in dict(values["held_out_up_to"]).items()}
-            return cls(int(values["seed"]), held_out, [int(number, 16) for number in values["sketch"]])
-        except (KeyError, TypeError, ValueError, OverflowError):
+        if not isinstance(values, Mapping):
             return None
+        seed: Any = values.get("seed")
+        held_out: Any = values.get("held_out_up_to")
+        sketch: Any = values.get("sketch")
+        is_sound = (
+            type(seed) is int
+            and 0 <= seed < 2**63
+            and isinstance(held_out, Mapping)
+            and all(isinstance(rank, str) and re.fullmatch("[0-9a-f]{64}", rank) for rank in held_out.values())
+            and isinstance(sketch, list)
+            and len(sketch) <= SKETCH_SIZE
+            and all(isinstance(number, str) and re.fullmatch("[0-9a-f]{16}", number) for number in sketch)
+        )
+        return cls(seed, dict(held_out), [int(number, 16) for number in sketch]) if is_sound else None
 
     def trained_on(self, images: ImageSet) -> NDArray[np.bool_]:
         """Which pictures the network may have been trained on, [N]: none of a set that shares no picture with the sketch."""

@@ -16,17 +16,21 @@ from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
 from provenet.errors import DataError, show_path
 
-LARGEST_BYTES = 2**32
+LARGEST_BYTES = 2**30
+LARGEST_SIDE_PIXELS = 1_024
 UNSIGNED_BYTE = 8
 NAMES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
 """Images and labels of each split, as every set of this family calls them; `.gz` may follow."""
 
 
-def read_idx(path: Path, num_dimensions: int) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes. Raises DataError where the file is not exactly what its header says."""
+def read_idx(path: Path, num_dimensions: int, num_items: int | None = None) -> NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes, of `num_items` items where that is known.
+
+    Raises DataError where the file is not exactly what its header says, before it takes memory.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return _read(cast("BinaryIO", file), show_path(path), num_dimensions)
+            return _read(cast("BinaryIO", file), show_path(path), num_dimensions, num_items)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{show_path(path)}: expected an IDX file, found: {error}; delete it and fetch it again") from error
 
@@ -41,16 +45,21 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
+def find_lonely(folder: Path) -> str | None:
+    """The name of a file that is missing beside its twin in an MNIST-like folder, if one is."""
+    for names in NAMES.values():
+        there = [any((folder / f"{name}{ending}").is_file() for ending in ("", ".gz")) for name in names]
+        if any(there) and not all(there):
+            return names[there.index(False)]
+    return None
+
+
 def read_idx_split(name: str, image_path: Path, label_path: Path, classes: tuple[str, ...] | None) -> ImageSet:
     """One split; without `classes` they are called by their numbers."""
-    pixels, labels = read_idx(image_path, 3), read_idx(label_path, 1)
-    if len(pixels) != len(labels):
-        raise DataError(
-            f"{show_path(label_path)}: expected {len(pixels):,} labels, one an image of {image_path.name}, "
-            f"found {len(labels):,}; delete both and fetch them again"
-        )
+    labels = read_idx(label_path, 1)
     if not len(labels):
         raise DataError(f"{show_path(label_path)}: expected labels, found none; delete it and fetch it again")
+    pixels = read_idx(image_path, 3, num_items=len(labels))
     classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
     if labels.max() >= len(classes):
         raise DataError(
@@ -65,7 +74,7 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
     path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
 
 
-def _read(file: BinaryIO, name: str, num_dimensions: int) -> NDArray[np.uint8]:
+def _read(file: BinaryIO, name: str, num_dimensions: int, num_items: int | None) -> NDArray[np.uint8]:
     header = file.read(4 + 4 * num_dimensions)
     if len(header) < 4 + 4 * num_dimensions:
         raise DataError(
@@ -76,6 +85,10 @@ def _read(file: BinaryIO, name: str, num_dimensions: int) -> NDArray[np.uint8]:
         raise DataError(
             f"{name}: expected IDX bytes of {num_dimensions} dimensions (00 00 08 {num_dimensions:02x}), found {header[:4].hex(' ')}"
         )
+    if num_items is not None and shape[0] != num_items:
+        raise DataError(f"{name}: expected {num_items:,} images, one a label, found {shape[0]:,}; delete both files and fetch them again")
+    if not all(1 <= side <= LARGEST_SIDE_PIXELS for side in shape[1:]):
+        raise DataError(f"{name}: expected images of 1 to {LARGEST_SIDE_PIXELS} pixels a side, found {shape[1]}x{shape[2]}; fetch others")
     size = int(np.prod(shape, dtype=object))
     if size > LARGEST_BYTES:
         raise DataError(f"{name}: expected at most {LARGEST_BYTES:,} bytes, found a header that promises {size:,}")

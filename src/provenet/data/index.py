@@ -24,6 +24,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"ImageSet({self.name!r}, {len(self):,} pictures of {len(self.classes)} classes)"
+
     def select(self, indices: NDArray[np.int64]) -> "ImageSet":
         """Some of the pictures, in that order; the classes stay."""
         return replace(self, labels=self.labels[indices], pictures=self.pictures.select(indices))
@@ -46,11 +49,18 @@ class ImageSet:
         Raises DataError where a picture's class is not in that list.
         """
         numbers = {name: number for number, name in enumerate(classes)}
-        missing = [name for name, count in self.counts().items() if count and name not in numbers]
+        present = [name for name, count in self.counts().items() if count]
+        missing = [name for name in present if name not in numbers]
+        if missing and len(missing) == len(present):
+            raise DataError(
+                f"{self.name}: expected some of the {len(classes)} classes trained on ({', '.join(classes[:3])} …), "
+                f"found none of them but {', '.join(map(repr, missing[:3]))}; {suggest(missing[0], classes)}; "
+                "give the folder above, or other data"
+            )
         if missing:
             raise DataError(
-                f"{self.name}: class {missing[0]!r}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "") + " is not one "
-                f"of the {len(classes)} classes trained on ({suggest(missing[0], classes)}); rename or remove its folder"
+                f"{self.name}: expected the {len(classes)} classes trained on, found {', '.join(map(repr, missing[:3]))} too; "
+                f"{suggest(missing[0], classes)}; rename or remove them"
             )
         translation = np.array([numbers.get(name, -1) for name in self.classes], dtype=np.int64)
         return replace(self, classes=tuple(classes), labels=translation[self.labels])

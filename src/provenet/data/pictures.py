@@ -7,15 +7,19 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenet.data.decode import convert_picture, is_grey, read_picture, to_square
+from provenet.data.decode import Header, convert_picture, read_header, read_picture, to_square
 from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
+
+FILES_ASKED = 64
+"""Files, evenly spread over a set, whose headers are read to tell its colour and size."""
 
 
 class Pictures(ABC):
@@ -50,7 +54,11 @@ class Pictures(ABC):
 
     @abstractmethod
     def native_side(self) -> int | None:
-        """The side in pixels, where all are squares of one known size."""
+        """The side in pixels, where all are squares of one size; of files some decide."""
+
+    @abstractmethod
+    def largest_side(self) -> int | None:
+        """The longest side of any, in pixels, where it can be known; of files some decide."""
 
 
 class PictureFiles(Pictures):
@@ -80,13 +88,19 @@ class PictureFiles(Pictures):
         return np.array([_number(f"{key}\0{self._size_bytes(path)}".encode()) for key, path in named], dtype=np.uint64)
 
     def native_channels(self) -> int:
-        spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), 64)).astype(np.int64))
-        answers = [is_grey(self.root / self.paths[index]) for index in spread]
-        known = [answer for answer in answers if answer is not None]
-        return 1 if known and all(known) else 3
+        return 1 if self._headers and all(header.is_grey for header in self._headers) else 3
 
     def native_side(self) -> int | None:
-        return None
+        sides = {side for header in self._headers for side in (header.width, header.height)}
+        return sides.pop() if len(sides) == 1 else None
+
+    def largest_side(self) -> int | None:
+        return max((side for header in self._headers for side in (header.width, header.height)), default=None)
+
+    @cached_property
+    def _headers(self) -> list[Header]:
+        spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), FILES_ASKED)).astype(np.int64))
+        return [header for index in spread if (header := read_header(self.root / self.paths[index]))]
 
     def _size_bytes(self, path: str) -> int:
         try:
@@ -135,6 +149,9 @@ class PixelArray(Pictures):
     def native_side(self) -> int | None:
         height, width = self.pixels.shape[1:3]
         return int(height) if height == width else None
+
+    def largest_side(self) -> int | None:
+        return int(max(self.pixels.shape[1:3]))
 
 
 def _number(content: bytes) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from provenet.data.builtin import BUILTIN, Progress, read_idx_folder
 from provenet.data.folder import read_folder
-from provenet.data.idx import find_idx
+from provenet.data.idx import find_idx, find_lonely
 from provenet.data.index import DataSet
 from provenet.errors import DataError, show_path, suggest
 
@@ -18,6 +18,8 @@ def open_data(data: str | os.PathLike[str], progress: Progress | None = None) ->
     """
     if str(data) in BUILTIN:
         return BUILTIN[str(data)](progress)
+    if not os.fspath(data):
+        raise DataError("expected DATA (a folder of class folders, or a built-in set), found an empty name; give one")
     folder = Path(os.path.expanduser(data))
     if not os.path.exists(folder):
         raise DataError(
@@ -27,6 +29,8 @@ def open_data(data: str | os.PathLike[str], progress: Progress | None = None) ->
         raise DataError(
             f"{show_path(folder)}: expected a folder of class folders, found a file; point at the folder that holds the classes"
         )
+    if lonely := find_lonely(folder):
+        raise DataError(f"{show_path(folder)}: expected {lonely} or {lonely}.gz beside its twin, found neither; add it")
     if find_idx(folder):
         return read_idx_folder(show_path(folder.resolve().name), folder)
     return read_folder(folder)

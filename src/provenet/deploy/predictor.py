@@ -22,6 +22,9 @@ from provenet.preprocessing import window
 from provenet.runtime import choose_device, count_cores, place
 from provenet.weights.bundle import Bundle, load_bundle
 
+Picture = str | os.PathLike[str] | Image.Image
+"""A file, or what Pillow made of one."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -52,12 +55,15 @@ class Predictor:
 
     def __call__(
         self,
-        pictures: Iterable[str | os.PathLike[str] | Image.Image],
+        pictures: Picture | Iterable[Picture],
         *,
         on_broken: Callable[[ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """A prediction for each picture, in order, as they come. A broken one goes to `on_broken`, or is raised without it."""
-        waiting = iter(pictures)
+        """A prediction for each picture, or for the only one, in order, as they come.
+
+        A broken one goes to `on_broken`, or is raised without it.
+        """
+        waiting = iter([pictures] if isinstance(pictures, str | os.PathLike | Image.Image) else pictures)
         with ThreadPoolExecutor(count_cores(), thread_name_prefix="decode") as pool:
             while chunk := list(islice(waiting, BATCH_SIZE)):
                 names, squares = [], []
@@ -72,7 +78,7 @@ class Predictor:
                 if squares:
                     yield from self._predict(names, torch.stack(squares))
 
-    def see(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor:
+    def see(self, picture: Picture) -> Tensor:
         """What the network is shown of a picture: normalised, float32 [1, C, S, S]."""
         return self._normalise(self._square(picture)[None])
 
@@ -88,7 +94,7 @@ class Predictor:
         preprocessing = self.bundle.preprocessing
         return preprocessing.normalise(window(squares.to(self.device), preprocessing.size))
 
-    def _square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor:
+    def _square(self, picture: Picture) -> Tensor:
         preprocessing = self.bundle.preprocessing
         if isinstance(picture, Image.Image):
             upright = convert_picture(picture, preprocessing.channels)
@@ -96,7 +102,7 @@ class Predictor:
             upright = read_picture(picture, preprocessing.channels)
         return torch.from_numpy(np.array(to_square(upright, preprocessing)))
 
-    def _try_square(self, picture: str | os.PathLike[str] | Image.Image) -> Tensor | ImageError:
+    def _try_square(self, picture: Picture) -> Tensor | ImageError:
         try:
             return self._square(picture)
         except ImageError as error:
@@ -118,5 +124,5 @@ def list_pictures(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], 
     return found, notes
 
 
-def _name(picture: str | os.PathLike[str] | Image.Image) -> str:
+def _name(picture: Picture) -> str:
     return "" if isinstance(picture, Image.Image) else show_path(picture)

@@ -127,7 +127,7 @@ def _build(
         stages[f"conv{k + 2}_x"] = stage
     make_classifier = partial(_linear, channels)
     stages["pool"] = GlobalAverage()
-    stages["fc"] = make_classifier(num_classes)
+    stages["fc"] = nn.Linear(channels, num_classes)
     net = Classifier(
         name=name,
         stages=stages,

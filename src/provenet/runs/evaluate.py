@@ -12,7 +12,7 @@ from provenet.errors import DataError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.runs.pictures import open_sound_squares
-from provenet.runs.watcher import Silent, Watcher
+from provenet.runs.watcher import Silent, Watcher, follow
 from provenet.runtime import choose_device, place
 from provenet.weights.bundle import Bundle, load_bundle
 
@@ -41,7 +41,8 @@ def evaluate_bundle(
     squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, must_keep_classes=False, watcher=watcher)
     loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
     place(bundle.network, chosen_device)
-    return evaluate(bundle.network, loader.evaluation_batches(), bundle.classes)
+    batches = follow(loader.evaluation_batches(), "evaluating", len(loader), watcher)
+    return evaluate(bundle.network, batches, bundle.classes)
 
 
 def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watcher) -> ImageSet:
@@ -56,7 +57,8 @@ def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watc
             raise DataError(f"--split val: expected a split of its own or what was held out in training, and {data.name} has neither")
         return images.select(np.flatnonzero(held_out))
     if chosen not in data.splits:
-        raise DataError(f"--split {chosen}: expected one of {', '.join(data.splits)}, which is what {data.name} has")
+        there = ", ".join(data.splits)
+        raise DataError(f"--split {chosen}: expected a split that {data.name} has, which are: {there}; choose one, or leave --split out")
     images = data.splits[chosen]
     trained_on = memory.trained_on(images) if memory and chosen == source else np.zeros(len(images), dtype=bool)
     if not trained_on.any():

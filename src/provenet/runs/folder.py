@@ -23,10 +23,11 @@ def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model
             try:
                 folder.mkdir(parents=True)
             except FileExistsError:
+                if not os.path.lexists(folder):  # it is `runs` that is in the way
+                    raise
                 continue
             return folder, True
-    except OSError as error:
-        raise SettingsError(
-            f"{show_path(folder)}: expected to make a run folder, found: {error.strerror}; choose another --output"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{show_path(folder)}: expected to make a run folder, found: {reason}; choose another --output") from error
     raise SettingsError("runs: expected a free name, found 9,999 runs of this network on these data; choose an --output")

@@ -25,7 +25,8 @@ def open_sound_squares(
         return squares, images
     first = next(iter(broken.values()))
     if not skip_broken:
-        more = f" (and {len(broken) - 1} more like it)" if len(broken) > 1 else ""
+        others = [images.pictures.where(index) for index in list(broken)[1:]]
+        more = f" ({len(others)} more are broken: {', '.join(others[:5])}{' …' if len(others) > 5 else ''})" if others else ""
         raise DataError(f"{first}{more}; or go on without with --skip-broken")
     is_sound = np.ones(len(images), dtype=bool)
     is_sound[list(broken)] = False

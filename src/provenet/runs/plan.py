@@ -1,14 +1,16 @@
 """From what a person asked to complete settings: whatever they left open is chosen by the network and the data."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from provenet.data.index import ImageSet
 from provenet.data.squares import Progress, open_squares
-from provenet.errors import SettingsError
+from provenet.errors import SettingsError, suggest
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import InputSpec
+from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
 from provenet.runs.settings import RunSettings, Source
@@ -37,9 +39,22 @@ class Wishes:
 
 
 def choose_model(images: ImageSet) -> str:
-    """Without a name: LeNet-5 for little pictures, ResNet-18 for photographs."""
-    side = images.pictures.native_side()
-    return "lenet5" if side is not None and side <= LARGEST_SMALL_SIDE_PIXELS else "resnet18"
+    """Without a name: ResNet-18 for photographs; for little pictures LeNet-5 if they are grey, else the ResNet-20 of CIFAR."""
+    side = images.pictures.largest_side()
+    if side is None or side > LARGEST_SMALL_SIDE_PIXELS:
+        return "resnet18"
+    return "lenet5" if images.pictures.native_channels() == 1 and len(images.classes) <= 2 * NUM_CODE_UNITS else "resnet20_cifar"
+
+
+def make_wishes(asked: dict[str, Any]) -> Wishes:
+    """Named wishes as a dataclass. Raises SettingsError for a name that is none."""
+    known = [field.name for field in fields(Wishes)]
+    for name in asked:
+        if name not in known:
+            raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
+        if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
+            raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
+    return Wishes(**asked)
 
 
 def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:

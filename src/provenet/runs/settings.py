@@ -13,6 +13,7 @@ from provenet.errors import SettingsError, is_plain_text, show_path
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
 
+LARGEST_BYTES = 2**20
 SECTIONS = ("run", "preprocessing", "distortion", "training")
 
 
@@ -35,7 +36,7 @@ class Source:
         if not is_plain_text(self.data):
             raise SettingsError(f"run.data: expected a path of plain text, found {show_path(self.data)!r}; rename the folder")
         if not 0 < self.val_fraction < 1:
-            raise SettingsError(f"run.val_fraction: expected a number above 0 and below 1, found {self.val_fraction}")
+            raise SettingsError(f"run.val_fraction (--val-fraction): expected a number above 0 and below 1, found {self.val_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +85,16 @@ def read_settings(path: str | os.PathLike[str]) -> RunSettings:
     """Read the file. Raises SettingsError with one line that names it and the setting."""
     shown = show_path(path)
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SettingsError(f"{shown}: expected a settings file, found something that is no file; check the path")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise SettingsError(f"{shown}: expected a settings file of at most {LARGEST_BYTES:,} bytes, found more; check the path")
+        values = tomllib.loads(content.decode())
     except OSError as error:
         raise SettingsError(f"{shown}: expected a settings file, found nothing readable ({error.strerror}); check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error
     try:
         return RunSettings.from_dict(values)

@@ -21,9 +21,9 @@ from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.runs.folder import make_run_folder
 from provenet.runs.pictures import SPLIT_SEED, open_sound_squares
-from provenet.runs.plan import Wishes, choose_model, make_settings, override
+from provenet.runs.plan import Wishes, choose_model, make_settings, make_wishes, override
 from provenet.runs.settings import RunSettings, Source, read_settings, write_settings
-from provenet.runs.watcher import Silent, Watcher
+from provenet.runs.watcher import Silent, Watcher, follow
 from provenet.runtime import choose_device, place, seeded
 from provenet.training.loop import EpochRecord, StepRecord, count_steps, fit
 from provenet.training.recorder import Log
@@ -61,12 +61,13 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` are the fields of `runs.plan.Wishes`: epochs, batch_size, learning_rate, seed and so on. `settings_file` repeats an
-    earlier run, except for what else is given. The test pictures, where there are any, are looked at once, at the end.
+    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, seed, precision, size, channels, shift_pixels and
+    mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
+    at once, at the end.
     """
     watcher = watcher or Silent()
     chosen_device = choose_device(device)
-    asked = Wishes(**wishes)
+    asked = make_wishes(wishes)
     if settings_file is not None:
         _refuse_changes(asked, model, val_fraction)
         settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
@@ -90,6 +91,8 @@ def _plan(
     data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
 ) -> tuple[RunSettings, DataSet, TrainingSplits]:
     """Settings for a new run, chosen by its data where nothing was asked."""
+    if model == "":
+        raise SettingsError("--model: expected a name that `provenet models` lists, found nothing; leave it out to have one chosen")
     data_set = open_data(data, watcher.progress)
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=data, model=model or "", val_fraction=fraction, skip_broken=skip_broken)
@@ -151,7 +154,9 @@ def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: Trai
         write_settings(settings, folder / "settings.toml")
         log = Log(folder / "log.jsonl")
     except OSError as error:
-        raise SettingsError(f"{show_path(folder)}: expected to write into it, found: {error.strerror}; choose another --output") from error
+        raise SettingsError(
+            f"{show_path(folder)}: expected to write into it, found: {error.strerror}; free some space or choose another --output"
+        ) from error
     log.write("start", **provenance)
     watcher.note(_introduce(net, settings, train_loader, val_loader, test_loader, splits, device))
 
@@ -181,10 +186,16 @@ def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: Trai
             evaluate=lambda: evaluate(net, val_loader.evaluation_batches(), classes),
             recorder=Recording(),
         )
-        test = evaluate(net, test_loader.evaluation_batches(), classes) if test_loader else None
+        test = None
+        if test_loader:
+            test = evaluate(net, follow(test_loader.evaluation_batches(), "testing", len(test_loader), watcher), classes)
         metrics = {"val": val.to_dict()} | ({"test": test.to_dict()} if test else {})
         keep(metrics)
         log.write("end", **{split: {"top1": scores["top1"], "loss": scores["loss"]} for split, scores in metrics.items()})
+    except KeyboardInterrupt:
+        is_kept = (folder / "model.safetensors").exists()
+        watcher.note(f"{folder} has " + ("the best network so far" if is_kept else "no network yet, only settings and log"))
+        raise
     finally:
         log.close()
     return Run(folder, settings, val, test)
@@ -210,7 +221,7 @@ def _introduce(
     return (
         f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {len(train):,} pictures to train, "
         f"{len(val):,} to validate{held_out}{tested}; "
-        f"{settings.training.epochs:g} epochs of {settings.training.batch_size} a step on {device}"
+        f"{settings.training.epochs:g} passes, {settings.training.batch_size} pictures a step, on {device}"
     )
 
 

@@ -1,7 +1,9 @@
 """Who watches a run: the interface that progress bars and notebooks implement, and one that keeps silent."""
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from provenet.data.loader import Batch
 from provenet.training.loop import EpochRecord, StepRecord
 
 
@@ -39,3 +41,12 @@ class Silent:
 
     def epoch(self, record: EpochRecord, total_epochs: float) -> None:
         """Nothing."""
+
+
+def follow(batches: Iterable[Batch], what: str, num_images: int, watcher: Watcher) -> Iterator[Batch]:
+    """The same batches, the watcher told how many of the images have come."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch.labels)
+        watcher.progress(what, done, num_images)

@@ -32,9 +32,10 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What is known after an evaluation."""
+    """What is known after an evaluation. `train_loss` is the loss trained on, `val.loss` always a cross-entropy."""
 
     step: int
+    num_steps: int
     epoch: float
     seconds: float
     train_loss: float
@@ -113,7 +114,7 @@ def fit(
                 best, best_evaluation = score, val
                 best_state = copy.deepcopy(net.state_dict())
             seconds = time.perf_counter() - started
-            recorder.on_epoch(EpochRecord(step + 1, epoch, seconds, loss_sum / seen, correct / seen, val, is_best))
+            recorder.on_epoch(EpochRecord(step + 1, num_steps, epoch, seconds, loss_sum / seen, correct / seen, val, is_best))
             loss_sum, correct, seen = 0.0, 0, 0
 
     assert best_evaluation is not None  # every run has a step, and its last step evaluates

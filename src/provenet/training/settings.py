@@ -1,6 +1,5 @@
 """What a training run can be told: one dataclass for defaults, checks, help and the settings file."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -42,10 +41,10 @@ class TrainingSettings:
             "epochs": (0 < self.epochs <= 100_000, "a number above 0"),
             "batch_size": (1 <= self.batch_size <= 65_536, "1 to 65536"),
             "micro_batches": (1 <= self.micro_batches <= self.batch_size, f"1 to batch_size ({self.batch_size})"),
-            "peak_learning_rate": (0 < self.peak_learning_rate < math.inf, "a number above 0"),
+            "peak_learning_rate": (0 < self.peak_learning_rate <= 1e4, "a number above 0 and up to 10000"),
             "warmup_fraction": (0 <= self.warmup_fraction < 1, "at least 0 and below 1"),
             "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "weight_decay": (0 <= self.weight_decay <= 1e3, "0 to 1000"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             "loss": (self.loss in get_args(Loss), "one of " + ", ".join(get_args(Loss))),
             "precision": (self.precision in get_args(Precision), "one of " + ", ".join(get_args(Precision))),
@@ -53,7 +52,8 @@ class TrainingSettings:
         }
         for name, (is_right, expected) in checks.items():
             if not is_right:
-                raise SettingsError(f"training.{name}: expected {expected}, found {getattr(self, name)!r}")
+                flag = "--" + name.removeprefix("peak_").replace("_", "-")
+                raise SettingsError(f"training.{name} ({flag}): expected {expected}, found {getattr(self, name)!r}")
         if self.loss == "map" and self.label_smoothing:
             raise SettingsError(
                 f"training.label_smoothing: expected 0 with loss 'map', found {self.label_smoothing}; it has no soft labels"
@@ -77,9 +77,11 @@ def check_types(kind: type, values: dict[str, Any], section: str) -> dict[str, A
     for name, hint in known.items():
         if name not in values:
             raise SettingsError(f"{section}.{name}: expected a value, found none; add it")
+        if type(values[name]) is int and abs(values[name]) >= 2**63:
+            raise SettingsError(f"{section}.{name}: expected a number of reasonable size, found one of 2^63 or more")
         expected = hint if isinstance(hint, type) else str  # a Literal is checked for its words by the class itself
         accepted = (int, float) if expected is float else expected
         if not isinstance(values[name], accepted) or (expected is not bool and isinstance(values[name], bool)):
             what = {float: "a number", int: "a whole number", bool: "true or false"}.get(expected, "a word in quotes")
             raise SettingsError(f"{section}.{name}: expected {what}, found {values[name]!r}")
-    return dict(values)
+    return {name: float(value) if known[name] is float else value for name, value in values.items()}

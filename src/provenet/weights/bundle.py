@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from provenet.errors import BundleError, ProvenetError, is_plain_text, show_path
+from provenet.errors import BundleError, ProvenetError, is_plain_text, printable, show_path
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import Preprocessing
@@ -25,6 +25,7 @@ FORMAT_VERSION = 1
 HEADER_KEY = "provenet"
 LARGEST_HEADER_BYTES = 2**24
 LARGEST_NUM_CLASSES = 100_000
+AGAIN = "the file is damaged or no bundle: make or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,63 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     if os.path.isdir(path):  # a run folder stands for the bundle in it
         path = path / "model.safetensors"
     shown = show_path(path)
-    header, tensors = _read_file(path, shown)
+    _check_file(path, shown)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _read_header((file.metadata() or {}).get(HEADER_KEY), shown)
+            bundle = _build(header, shown)
+            expected = bundle.network.state_dict()
+            _check_shapes({name: file.get_slice(name) for name in file.keys()}, expected, shown)  # noqa: SIM118, no dict
+            tensors = {name: file.get_tensor(name).clone() for name in expected}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{shown}: expected a safetensors file, found one that cannot be read ({error}); {AGAIN}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise BundleError(f"{shown}: tensor {name} holds values that are no numbers; {AGAIN}")
+    bundle.network.load_state_dict(tensors, assign=True)
+    bundle.network.eval()
+    return bundle
+
+
+def _check_file(path: Path, shown: str) -> None:
+    """Refuse what is no file, and a header that is larger than any bundle's or than its file."""
+    try:
+        size_bytes = path.stat().st_size
+        if not os.path.isfile(path):
+            raise BundleError(f"{shown}: expected a bundle (model.safetensors), found something that is no file; check the path")
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{shown}: expected a bundle (model.safetensors), found nothing readable ({reason}); check the path") from error
+    if size_bytes < 8 or header_bytes > min(LARGEST_HEADER_BYTES, size_bytes - 8):
+        raise BundleError(
+            f"{shown}: expected a bundle (model.safetensors, or a run folder), found {size_bytes:,} bytes of something else; {AGAIN}"
+        )
+
+
+def _read_header(written: str | None, shown: str) -> dict[str, Any]:
+    if not written:
+        raise BundleError(
+            f"{shown}: expected a bundle of provenet, found a safetensors file without its header; train one with `provenet train`"
+        )
+    try:
+        header = json.loads(written)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{shown}: expected a header in JSON, found something else; {AGAIN}") from error
+    version = header.get("format_version") if isinstance(header, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{shown}: expected a format version in its header, found something else; {AGAIN}")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{shown}: expected bundle format {FORMAT_VERSION}, found another; it needs another version of provenet: upgrade it"
+        )
+    assert isinstance(header, dict)
+    return header
+
+
+def _build(header: dict[str, Any], shown: str) -> Bundle:
+    """What the header describes, its network without memory for its weights yet."""
     try:
         architecture, classes = header["architecture"], header["classes"]
         preprocessing = Preprocessing.from_dict(header["preprocessing"])
@@ -88,61 +145,24 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             raise BundleError("two classes have the same name")
         net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels)
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
-        _check_tensors(tensors, net.state_dict())
+        return Bundle(net, tuple(classes), preprocessing, provenance)
     except KeyError as error:
-        raise BundleError(f"{shown}: expected {error} in its header, found none; the file is damaged: make or fetch it again") from error
+        raise BundleError(f"{shown}: expected {error} in its header, found none; {AGAIN}") from error
     except ProvenetError as error:
-        raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; make or fetch it again") from error
-    net.load_state_dict(tensors, assign=True)
-    return Bundle(net.eval(), tuple(classes), preprocessing, provenance)
+        raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
 
 
-def _read_file(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    again = "the file is damaged or no bundle: make or fetch it again"
-    try:
-        size_bytes = path.stat().st_size
-        with path.open("rb") as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-    except OSError as error:
-        raise BundleError(
-            f"{shown}: expected a bundle (model.safetensors), found nothing readable ({error.strerror}); check the path"
-        ) from error
-    if size_bytes < 8 or header_bytes > min(LARGEST_HEADER_BYTES, size_bytes - 8):
-        raise BundleError(f"{shown}: expected a safetensors header, found {size_bytes:,} bytes without a sound one; {again}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            written = (file.metadata() or {}).get(HEADER_KEY)
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()} if written else {}  # noqa: SIM118, no dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{shown}: expected a safetensors file, found one that cannot be read ({error}); {again}") from error
-    if not written:
-        raise BundleError(
-            f"{shown}: expected a bundle of provenet, found a safetensors file without its header; train one with `provenet train`"
-        )
-    try:
-        header = json.loads(written)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{shown}: expected a header in JSON, found something else; {again}") from error
-    version = header.get("format_version") if isinstance(header, dict) else None
-    if not isinstance(version, int):
-        raise BundleError(f"{shown}: expected a format version in its header, found {version!r}; {again}")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{shown}: expected bundle format {FORMAT_VERSION}, found {version}; it needs another version of provenet: upgrade it"
-        )
-    return header, tensors
-
-
-def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def _check_shapes(found: Mapping[str, Any], expected: Mapping[str, Tensor], shown: str) -> None:
+    """Compare names, shapes and types before any tensor is read, so that nothing larger than the network takes memory."""
     missing, unknown = [name for name in expected if name not in found], [name for name in found if name not in expected]
     if missing or unknown:
         raise BundleError(
-            f"{len(missing)} tensors are missing ({', '.join(missing[:2]) or 'none'}) "
-            f"and {len(unknown)} unknown ({', '.join(unknown[:2]) or 'none'})"
+            f"{shown}: {len(missing)} tensors are missing ({', '.join(missing[:2]) or 'none'}) "
+            f"and {len(unknown)} unknown ({printable(', '.join(unknown[:2])) or 'none'}); {AGAIN}"
         )
+    types = {torch.float32: "F32", torch.int64: "I64"}
     for name, tensor in found.items():
-        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
-            wanted = f"{list(expected[name].shape)} of {expected[name].dtype}"
-            raise BundleError(f"tensor {name} is {list(tensor.shape)} of {tensor.dtype}, its network has {wanted}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise BundleError(f"tensor {name} holds values that are no numbers")
+        shape, kind = list(tensor.get_shape()), tensor.get_dtype()
+        wanted = list(expected[name].shape), types[expected[name].dtype]
+        if (shape, kind) != wanted:
+            raise BundleError(f"{shown}: tensor {name} is {shape} of {kind}, its network has {wanted[0]} of {wanted[1]}; {AGAIN}")
