@@ -18,7 +18,7 @@ from provenet.runtime import count_cores
 from provenet.training.settings import Precision
 
 LARGEST_SMALL_SIDE_PIXELS = 64
-PICTURES_MEASURED = 1_000
+PICTURES_MEASURED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
