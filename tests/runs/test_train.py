@@ -230,7 +230,8 @@ def test_a_rotated_photograph_is_upright_by_path_and_as_a_picture(trained, tmp_p
     Image.effect_noise((64, 64), 90).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:900])
     broken = []
-    assert not list(predictor([tmp_path / "cut.png", Image.open(tmp_path / "cut.png")], on_broken=broken.append))
+    with Image.open(tmp_path / "cut.png") as cut:
+        assert not list(predictor([tmp_path / "cut.png", cut], on_broken=broken.append))
     assert len(broken) == 2
 
 
