@@ -23,6 +23,22 @@ PUBLISHED_OUTPUTS = {
     "output": (10,),
 }
 
+# Table I as the paper draws it: a row for each S2 map, a column for each C3 map.
+PUBLISHED_TABLE_1 = """
+X . . . X X X . . X X X X . X X
+X X . . . X X X . . X X X X . X
+X X X . . . X X X . . X . X X X
+. X X X . . X X X X . . X . X X
+. . X X X . . X X X X . X X . X
+. . . X X X . . X X X X . X X X
+"""
+
+
+def test_the_connections_of_c3_are_table_1():
+    rows = [line.split() for line in PUBLISHED_TABLE_1.strip().splitlines()]
+    columns = [tuple(s2 for s2, row in enumerate(rows) if row[c3] == "X") for c3 in range(16)]
+    assert tuple(columns) == C3_TABLE
+
 
 def test_parameters_of_each_layer_are_those_of_the_paper():
     net = build_network("lenet5")
