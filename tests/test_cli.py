@@ -157,8 +157,7 @@ def test_the_options_are_decided_on_purpose():
     commands = {"models": cli.models, "train": cli.train, "evaluate": cli.evaluate, "predict": cli.predict}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "pattern json",
-        "train": "data model settings output epochs batch_size micro_batches learning_rate weight_decay size channels shift_pixels mirror "
-        "precision seed val_fraction skip_broken device json",
+        "train": "data model settings output wishes val_fraction skip_broken device json",
         "evaluate": "bundle data split skip_broken device json",
         "predict": "bundle images csv json skip_broken device",
     }

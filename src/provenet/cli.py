@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from provenet.errors import ProvenetError, printable
+from provenet.runs.wishes import NO_WISHES, Wishes
 from provenet.version import __version__
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -23,7 +24,7 @@ app = App(
     version=__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
-    help_format="plaintext",  # Markdown would double the time of --help
+    help_format="plaintext",  # Markdown costs a fifth more time of --help
 )
 
 
@@ -61,17 +62,7 @@ def train(
     model: str | None = None,
     settings: Path | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    epochs: float | None = None,
-    batch_size: int | None = None,
-    micro_batches: int | None = None,
-    learning_rate: float | None = None,
-    weight_decay: float | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    shift_pixels: int | None = None,
-    mirror: bool | None = None,
-    precision: Literal["float32", "bfloat16"] | None = None,
-    seed: int | None = None,
+    wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
     val_fraction: float | None = None,
     skip_broken: Flag = False,
     device: Device = "auto",
@@ -80,23 +71,10 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder with one folder of pictures a class (or with train, val and test above them), a folder of IDX files,
-            fashion-mini or fashion-mnist.
-        model: A name that `provenet models` lists; by default resnet18 for photographs, and for little pictures lenet5 (grey)
-            or resnet20_cifar (colour).
+        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
-        epochs: Passes over the training pictures.
-        batch_size: Pictures a step.
-        micro_batches: Parts a batch is computed in, to fit memory.
-        learning_rate: The highest one; it rises to it and falls to zero.
-        weight_decay: Of weights, not of biases and norms.
-        size: Side of the square the network sees, in pixels.
-        channels: 1 for grey, 3 for colour.
-        shift_pixels: Largest random move of a training picture.
-        mirror: Whether training pictures are mirrored by chance.
-        precision: Of the forward pass.
-        seed: Decides the initial weights, the order and the distortions.
         val_fraction: The part of each class to hold out where there are no validation pictures.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.
         device: Where to compute.
@@ -117,17 +95,7 @@ def train(
             val_fraction=val_fraction,
             device=device,
             watcher=terminal,
-            epochs=epochs,
-            batch_size=batch_size,
-            micro_batches=micro_batches,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            size=size,
-            channels=channels,
-            shift_pixels=shift_pixels,
-            mirror=mirror,
-            precision=precision,
-            seed=seed,
+            **vars(wishes),
         )
     if json:
         test = run.test.to_dict() if run.test else None
@@ -221,8 +189,8 @@ def predict(
         _print_csv(predictions)
     else:
         for prediction in predictions:
-            others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3])
-            print(f"{printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}  ({others})")
+            others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3] if probability >= 0.0005)
+            print(f"{printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}" + (f"  ({others})" if others else ""))
     for error in broken:
         _complain(error)
     if broken and not skip_broken:

@@ -79,9 +79,14 @@ class Terminal:
         """A line that stays."""
         self._last_step_at = None  # the evaluation is not part of a step's time
         left = record.seconds * (record.num_steps / record.step - 1)
-        best = "  best so far" if record.is_best else ""
+        best = " | best so far" if record.is_best else ""
         self.note(
-            f"epoch {record.epoch:.3g}/{total_epochs:g} {record.seconds:.0f} s, {left:.0f} s left, {self._images_per_second:,.0f} images/s"
-            f"  loss {record.train_loss:.3f}  accuracy {record.train_top1:.2%}"
-            f"  validation loss {record.val.loss:.3f}  accuracy {record.val.top1:.2%}{best}"
+            f"epoch {record.epoch:.3g}/{total_epochs:g}: {_time(record.seconds)}, {_time(left)} left"
+            f", {self._images_per_second:,.0f} images/s"
+            f" | training loss {record.train_loss:.3f}, accuracy {record.train_top1:.2%}"
+            f" | validation loss {record.val.loss:.3f}, accuracy {record.val.top1:.2%}{best}"
         )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

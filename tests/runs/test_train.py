@@ -19,9 +19,10 @@ from provenet.deploy.predictor import Predictor
 from provenet.errors import DataError, SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.runs.evaluate import evaluate_bundle
-from provenet.runs.plan import Wishes, choose_model, choose_preprocessing
+from provenet.runs.plan import choose_model, choose_preprocessing
 from provenet.runs.settings import read_settings
 from provenet.runs.train import train
+from provenet.runs.wishes import Wishes
 from provenet.weights.bundle import load_bundle
 
 

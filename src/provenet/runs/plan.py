@@ -1,41 +1,23 @@
 """From what a person asked to complete settings: whatever they left open is chosen by the network and the data."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import fields, replace
 
 import numpy as np
 
 from provenet.data.index import ImageSet
 from provenet.data.squares import Progress, open_squares
-from provenet.errors import SettingsError, suggest
+from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import InputSpec
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
 from provenet.runs.settings import RunSettings, Source
+from provenet.runs.wishes import Wishes
 from provenet.runtime import count_cores
-from provenet.training.settings import Precision
 
 LARGEST_SMALL_SIDE_PIXELS = 64
 PICTURES_MEASURED = 2_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What may be asked of a run; None leaves it open."""
-
-    epochs: float | None = None
-    batch_size: int | None = None
-    micro_batches: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    seed: int | None = None
-    precision: Precision | None = None
-    size: int | None = None
-    channels: int | None = None
-    shift_pixels: int | None = None
-    mirror: bool | None = None
 
 
 def choose_model(images: ImageSet) -> str:
@@ -44,17 +26,6 @@ def choose_model(images: ImageSet) -> str:
     if side is None or side > LARGEST_SMALL_SIDE_PIXELS:
         return "resnet18"
     return "lenet5" if images.pictures.native_channels() == 1 and len(images.classes) <= 2 * NUM_CODE_UNITS else "resnet20_cifar"
-
-
-def make_wishes(asked: dict[str, Any]) -> Wishes:
-    """Named wishes as a dataclass. Raises SettingsError for a name that is none."""
-    known = [field.name for field in fields(Wishes)]
-    for name in asked:
-        if name not in known:
-            raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
-        if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
-            raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
-    return Wishes(**asked)
 
 
 def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:

@@ -21,9 +21,10 @@ from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.runs.folder import make_run_folder
 from provenet.runs.pictures import SPLIT_SEED, open_sound_squares
-from provenet.runs.plan import Wishes, choose_model, make_settings, make_wishes, override
+from provenet.runs.plan import choose_model, make_settings, override
 from provenet.runs.settings import RunSettings, Source, read_settings, write_settings
 from provenet.runs.watcher import Silent, Watcher, follow
+from provenet.runs.wishes import Wishes, make_wishes
 from provenet.runtime import choose_device, place, seeded
 from provenet.training.loop import EpochRecord, StepRecord, count_steps, fit
 from provenet.training.recorder import Log
@@ -131,74 +132,86 @@ def build(settings: RunSettings, num_classes: int) -> Classifier:
 def _train_in(folder: Path, net: Classifier, settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> Run:
     training, classes = settings.training, splits.train.classes
     place(net, device)
-
-    def load(images: ImageSet, batch_size: int) -> Loader:
-        squares, sound = open_sound_squares(
-            images,
-            settings.preprocessing,
-            skip_broken=settings.source.skip_broken,
-            must_keep_classes=images is splits.train,
-            watcher=watcher,
-        )
-        return Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device)
-
-    train_loader, val_loader = load(splits.train, training.batch_size), load(splits.val, BATCH_SIZE)
-    test_loader = load(splits.test, BATCH_SIZE) if splits.test else None
+    train_loader = _load(splits.train, settings, training.batch_size, device, watcher, must_keep_classes=True)
+    val_loader = _load(splits.val, settings, BATCH_SIZE, device, watcher)
+    test_loader = _load(splits.test, settings, BATCH_SIZE, device, watcher) if splits.test else None
     provenance: dict[str, Any] = {
         "settings": settings.to_dict(),
         "data": _describe(splits, train_loader, val_loader, test_loader),
         "versions": {"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "machine": {"device": str(device), "threads": torch.get_num_threads()},
     }
-    try:
-        write_settings(settings, folder / "settings.toml")
-        log = Log(folder / "log.jsonl")
-    except OSError as error:
-        raise SettingsError(
-            f"{show_path(folder)}: expected to write into it, found: {error.strerror}; free some space or choose another --output"
-        ) from error
-    log.write("start", **provenance)
+    recorder = _Recorder(folder, Bundle(net, classes, settings.preprocessing, provenance), settings, watcher)
     watcher.note(_introduce(net, settings, train_loader, val_loader, test_loader, splits, device))
-
-    def keep(metrics: dict[str, Any]) -> None:
-        bundle = Bundle(net, classes, settings.preprocessing, {**provenance, "metrics": metrics})
-        save_bundle(bundle, folder / "model.safetensors")
-
-    class Recording:
-        def on_step(self, record: StepRecord) -> None:
-            log.step(record)
-            watcher.step(record)
-
-        def on_epoch(self, record: EpochRecord) -> None:
-            if record.is_best:  # kept before it is told: whoever stops the run now has it
-                keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
-            log.epoch(record)
-            watcher.epoch(record, training.epochs)
-
+    num_images = len(train_loader)
     try:
-        num_images = len(train_loader)
-        batches = train_loader.training_batches(0, count_steps(training, num_images), seed=training.seed, distortion=settings.distortion)
         val = fit(
             net,
-            batches,
+            train_loader.training_batches(0, count_steps(training, num_images), seed=training.seed, distortion=settings.distortion),
             training,
             num_images=num_images,
             evaluate=lambda: evaluate(net, val_loader.evaluation_batches(), classes),
-            recorder=Recording(),
+            recorder=recorder,
         )
         test = None
         if test_loader:
             test = evaluate(net, follow(test_loader.evaluation_batches(), "testing", len(test_loader), watcher), classes)
-        metrics = {"val": val.to_dict()} | ({"test": test.to_dict()} if test else {})
-        keep(metrics)
-        log.write("end", **{split: {"top1": scores["top1"], "loss": scores["loss"]} for split, scores in metrics.items()})
+        recorder.end({"val": val.to_dict()} | ({"test": test.to_dict()} if test else {}))
     except KeyboardInterrupt:
         is_kept = (folder / "model.safetensors").exists()
         watcher.note(f"{folder} has " + ("the best network so far" if is_kept else "no network yet, only settings and log"))
         raise
     finally:
-        log.close()
+        recorder.log.close()
     return Run(folder, settings, val, test)
+
+
+def _load(
+    images: ImageSet, settings: RunSettings, batch_size: int, device: torch.device, watcher: Watcher, *, must_keep_classes: bool = False
+) -> Loader:
+    squares, sound = open_sound_squares(
+        images,
+        settings.preprocessing,
+        skip_broken=settings.source.skip_broken,
+        must_keep_classes=must_keep_classes,
+        watcher=watcher,
+    )
+    return Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device)
+
+
+class _Recorder:
+    """Writes the run's folder as it goes: settings, log, and the bundle whenever the network is better than before."""
+
+    def __init__(self, folder: Path, bundle: Bundle, settings: RunSettings, watcher: Watcher) -> None:
+        self.bundle_path = folder / "model.safetensors"
+        self.bundle = bundle
+        self.total_epochs = settings.training.epochs
+        self.watcher = watcher
+        try:
+            write_settings(settings, folder / "settings.toml")
+            self.log = Log(folder / "log.jsonl")
+        except OSError as error:
+            raise SettingsError(
+                f"{show_path(folder)}: expected to write into it, found: {error.strerror}; free some space or choose another --output"
+            ) from error
+        self.log.write("start", **bundle.provenance)
+
+    def on_step(self, record: StepRecord) -> None:
+        self.log.step(record)
+        self.watcher.step(record)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        if record.is_best:  # kept before it is told: whoever stops the run now has it
+            self._keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
+        self.log.epoch(record)
+        self.watcher.epoch(record, self.total_epochs)
+
+    def end(self, metrics: dict[str, Any]) -> None:
+        self._keep(metrics)
+        self.log.write("end", **{split: {"top1": scores["top1"], "loss": scores["loss"]} for split, scores in metrics.items()})
+
+    def _keep(self, metrics: dict[str, Any]) -> None:
+        save_bundle(dataclasses.replace(self.bundle, provenance={**self.bundle.provenance, "metrics": metrics}), self.bundle_path)
 
 
 def _describe(splits: TrainingSplits, train: Loader, val: Loader, test: Loader | None) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""What may be asked of a training run: the options of `provenet train` and the keywords of `train`, in one list. Imports no torch."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from provenet.errors import SettingsError, suggest
+from provenet.training.settings import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """None leaves a setting to the network and the data."""
+
+    epochs: float | None = None
+    """Passes over the training pictures."""
+    batch_size: int | None = None
+    """Pictures a step."""
+    micro_batches: int | None = None
+    """Parts a batch is computed in, to fit memory."""
+    learning_rate: float | None = None
+    """The highest one; it rises to it and falls to zero."""
+    weight_decay: float | None = None
+    """Of weights, not of biases and norms."""
+    size: int | None = None
+    """Side of the square the network sees, in pixels."""
+    channels: int | None = None
+    """1 for grey, 3 for colour."""
+    shift_pixels: int | None = None
+    """Largest random move of a training picture."""
+    mirror: bool | None = None
+    """Whether training pictures are mirrored by chance."""
+    precision: Precision | None = None
+    """Of the forward pass."""
+    seed: int | None = None
+    """Decides the initial weights, the order and the distortions."""
+
+
+NO_WISHES = Wishes()
+
+
+def make_wishes(asked: dict[str, Any]) -> Wishes:
+    """Named wishes as a dataclass. Raises SettingsError for a name that is none, and for a number that no setting can have."""
+    known = [field.name for field in fields(Wishes)]
+    for name in asked:
+        if name not in known:
+            raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
+        if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
+            raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
+    return Wishes(**asked)
