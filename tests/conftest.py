@@ -10,7 +10,8 @@ import torch
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
-from provenet.runs.train import Run, train
+from provenet.runs.session import Run
+from provenet.runs.train import train
 
 
 @pytest.fixture(scope="session", autouse=True)

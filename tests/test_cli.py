@@ -139,25 +139,13 @@ def test_classes_the_network_does_not_know(trained, class_folders, capsys):
     assert "found none of them but 'T-shirt-top', 'Trousers'; did you mean 'T-shirt/top'?" in err
 
 
-def test_an_interrupted_run_keeps_its_best_network(tmp_path):
-    command = [sys.executable, "-m", "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "100", "-o", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith("epoch 1/"):
-            process.send_signal(2)
-            break
-    assert "run has the best network so far\nprovenet: interrupted" in process.stderr.read()
-    process.stderr.close()
-    assert process.wait() == 130
-    assert json.loads(run("evaluate", "run", "fashion-mini", "--json", cwd=tmp_path)[0])["top1"] > 0.2
-
-
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    commands = {"models": cli.models, "train": cli.train, "evaluate": cli.evaluate, "predict": cli.predict}
+    commands = {"models": cli.models, "train": cli.train, "resume": cli.resume, "evaluate": cli.evaluate, "predict": cli.predict}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "pattern json",
-        "train": "data model settings output wishes val_fraction skip_broken device json",
+        "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
+        "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split skip_broken device json",
         "predict": "bundle images csv json skip_broken device",
     }

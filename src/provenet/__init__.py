@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
     from provenet.runs.evaluate import evaluate_bundle as evaluate
+    from provenet.runs.resume import resume
     from provenet.runs.train import train
     from provenet.weights.bundle import load_bundle
     from provenet.weights.create import create_model
@@ -44,6 +45,7 @@ __all__ = [
     "load_bundle",
     "open_data",
     "open_squares",
+    "resume",
     "train",
 ]
 
@@ -61,6 +63,7 @@ _HOMES = {
     "load_bundle": "provenet.weights.bundle:load_bundle",
     "open_data": "provenet.data.sources:open_data",
     "open_squares": "provenet.data.squares:open_squares",
+    "resume": "provenet.runs.resume:resume",
     "train": "provenet.runs.train:train",
 }
 

@@ -4,16 +4,20 @@ import contextlib
 import csv
 import json
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from provenet.errors import ProvenetError, printable
 from provenet.runs.wishes import NO_WISHES, Wishes
 from provenet.version import __version__
+
+if TYPE_CHECKING:
+    from provenet.runs.session import Run
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
@@ -65,6 +69,7 @@ def train(
     wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
     val_fraction: float | None = None,
     skip_broken: Flag = False,
+    snapshot_seconds: float = 60,
     device: Device = "auto",
     json: Flag = False,
 ) -> None:
@@ -77,6 +82,7 @@ def train(
         output: The folder to make; by default runs/DATA-MODEL.
         val_fraction: The part of each class to hold out where there are no validation pictures.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        snapshot_seconds: Time between two snapshots, which is all that a killed run loses; see `provenet resume`.
         device: Where to compute.
         json: Print the result as JSON.
     """
@@ -94,16 +100,40 @@ def train(
             skip_broken=skip_broken,
             val_fraction=val_fraction,
             device=device,
+            snapshot_seconds=snapshot_seconds,
             watcher=terminal,
             **vars(wishes),
         )
-    if json:
-        test = run.test.to_dict() if run.test else None
-        _print_json({"folder": str(run.folder), "bundle": str(run.bundle_path), "val": run.val.to_dict(), "test": test})
-        return
-    print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
-    print(f"In {run.folder}: the network (model.safetensors), all settings (settings.toml), what happened when (log.jsonl). Try:")
-    print(f"  provenet predict {run.folder} PICTURE…")
+    _print_run(run, json=json)
+
+
+@app.command
+def resume(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    snapshot_seconds: float = 60,
+    device: Device | None = None,
+    json: Flag = False,
+) -> None:
+    """Go on with a run that was stopped or killed, to the weights it would have had.
+
+    Args:
+        run: The folder of the run.
+        data: Where the pictures are now, if they have moved.
+        snapshot_seconds: Time between two snapshots.
+        device: Where to compute; by default where the run began.
+        json: Print the result as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.resume import resume as resume_run
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        finished = resume_run(run, data=data, device=device, snapshot_seconds=snapshot_seconds, watcher=terminal)
+    _print_run(finished, json=json)
 
 
 @app.command
@@ -215,9 +245,9 @@ def main(words: list[str] | None = None) -> NoReturn:
     except CycloptsError as error:
         _complain(f"{error} See provenet --help, or provenet COMMAND --help.")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "interrupted")
+        raise SystemExit(128 + getattr(stop, "signal_number", signal.SIGINT)) from None
     except BrokenPipeError:  # the reader of our output has gone: `provenet models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -233,6 +263,16 @@ def main(words: list[str] | None = None) -> NoReturn:
 def _complain(message: object) -> None:
     with contextlib.suppress(OSError):  # standard error may be full or gone; the status still tells
         print("provenet:", printable(str(message)), file=sys.stderr)
+
+
+def _print_run(run: "Run", *, json: bool) -> None:
+    if json:
+        test = run.test.to_dict() if run.test else None
+        _print_json({"folder": str(run.folder), "bundle": str(run.bundle_path), "val": run.val.to_dict(), "test": test})
+        return
+    print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
+    print(f"In {run.folder}: the network (model.safetensors), all settings (settings.toml), what happened when (log.jsonl). Try:")
+    print(f"  provenet predict {run.folder} PICTURE…")
 
 
 def _print_json(value: Any) -> None:

@@ -33,6 +33,10 @@ class BundleError(ProvenetError):
     """A `model.safetensors` that is damaged, foreign, or of another version."""
 
 
+class SnapshotError(ProvenetError):
+    """A snapshot that is damaged, or of another network, run or data set."""
+
+
 class TrainingError(ProvenetError):
     """A run that cannot go on, such as a loss that is no number."""
 

@@ -40,6 +40,12 @@ class Evaluation:
         classes = [{"name": score.name, "images": score.images, "correct": score.correct, "top1": score.top1} for score in self.classes]
         return {"images": self.images, "top1": self.top1, "top5": self.top5, "loss": self.loss, "classes": classes}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Evaluation":
+        """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
+        classes = [ClassScore(str(score["name"]), int(score["images"]), int(score["correct"])) for score in values["classes"]]
+        return cls(int(values["images"]), float(values["top1"]), float(values["top5"]), float(values["loss"]), classes)
+
 
 def count_correct(logits: Tensor, labels: Tensor) -> int:
     """How many of [N, K] have their largest logit at their label [N]."""

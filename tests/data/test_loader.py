@@ -78,7 +78,7 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
 @pytest.mark.parametrize("num_threads", [1, 8])
 def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
     images = open_data(class_folders(per_class=20)).splits["all"]
-    squares = SquaresOnDisk(images.pictures, GREY, num_threads)
+    squares = SquaresOnDisk(images.pictures, GREY, num_threads, np.zeros(len(images), np.uint64))
     loader = Loader(squares, images.labels, GREY, batch_size=7)
     reference = Loader(open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7)
     pairs = zip(

@@ -54,7 +54,7 @@ def same(a, b):
 
 
 def test_what_a_run_leaves_behind(trained):
-    assert sorted(path.name for path in trained.folder.iterdir()) == ["log.jsonl", "model.safetensors", "settings.toml"]
+    assert sorted(path.name for path in trained.folder.iterdir()) == [".lock", "log.jsonl", "model.safetensors", "settings.toml"]
     events = [json.loads(line) for line in (trained.folder / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events if event["event"] != "step"] == ["start", "epoch", "epoch", "end"]
     assert events[-1]["test"]["top1"] == trained.test.top1

@@ -19,10 +19,11 @@ from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.preprocessing import Preprocessing
 from provenet.runtime import seeded
-from provenet.training.loop import accumulate_gradients, count_steps, fit
+from provenet.training.loop import accumulate_gradients, fit
 from provenet.training.losses import make_loss, maximum_a_posteriori
 from provenet.training.optimizers import learning_rate, make_optimizer
 from provenet.training.settings import TrainingSettings
+from provenet.training.state import TrainingState, count_steps
 
 GOLDEN = Path(__file__).parent / "golden_curve.json"
 
@@ -42,6 +43,9 @@ class Collected:
 
     def on_epoch(self, record):
         self.epochs.append(record)
+
+    def between_steps(self, state):
+        pass
 
 
 def test_eight_at_once_are_two_times_four():
@@ -127,10 +131,9 @@ def fit_toy(mini, **changes):
     recorder = Collected()
     batches = loader.training_batches(0, count_steps(chosen, len(images)), seed=0, distortion=Distortion(shift_pixels=2, mirror=True))
     best = fit(
-        net,
+        TrainingState(net, chosen, num_images=len(images)),
         batches,
         chosen,
-        num_images=len(images),
         evaluate=lambda: evaluate(net, loader.evaluation_batches(), images.classes),
         recorder=recorder,
     )
@@ -173,7 +176,7 @@ def test_an_earlier_best_is_put_back():
         return Evaluation(images=4, top1=next(scores), top5=1.0, loss=1.0, classes=[])
 
     chosen = settings(epochs=3, batch_size=4)
-    best = fit(net, iter([(images, labels)] * 3), chosen, num_images=4, evaluate=score, recorder=Collected())
+    best = fit(TrainingState(net, chosen, num_images=4), iter([(images, labels)] * 3), chosen, evaluate=score, recorder=Collected())
     assert best.top1 == 0.9
     assert all(torch.equal(net.state_dict()[name], value) for name, value in kept[1].items())
 
@@ -181,10 +184,11 @@ def test_an_earlier_best_is_put_back():
 def test_a_loss_that_is_no_number_stops_at_once():
     net = build_network("lenet5_softmax")
     images = torch.full((4, 1, 32, 32), float("nan"))
+    state = TrainingState(net, settings(batch_size=4), num_images=4)
     with pytest.raises(
         TrainingError, match=r"step 1 of 1: expected a finite loss, found nan at learning rate .*; try --learning-rate 0.005"
     ):
-        fit(net, iter([(images, torch.arange(4))]), settings(batch_size=4), num_images=4, evaluate=lambda: None, recorder=Collected())
+        fit(state, iter([(images, torch.arange(4))]), settings(batch_size=4), evaluate=lambda: None, recorder=Collected())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ Training reads the endless sequence of order.py from any step on; evaluation rea
 distortion are done for the whole batch on the device. Letters: B batch, S window, C channels.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,13 @@ class Loader:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def training_batches(self, first_step: int, last_step: int, *, seed: int, distortion: Distortion) -> Iterator[Batch]:
+    def fingerprint(self) -> str:
+        """A short name for exactly these pixels and labels, in this order."""
+        digest = hashlib.sha256(self.labels.astype("<i8").tobytes())
+        digest.update(self.squares.content.astype("<u8").tobytes())
+        return digest.hexdigest()[:16]
+
+    def training_batches(self, first_step: int, last_step: int, *, seed: int, distortion: Distortion) -> Generator[Batch, None, None]:
         """Global batches first_step .. last_step - 1; each depends on the seed and its own number only."""
         size = self.batch_size
         steps = range(first_step, last_step)

@@ -85,7 +85,7 @@ class PictureFiles(Pictures):
 
     def identities(self) -> NDArray[np.uint64]:
         named = zip(self.keys(), self.paths, strict=True)
-        return np.array([_number(f"{key}\0{self._size_bytes(path)}".encode()) for key, path in named], dtype=np.uint64)
+        return np.array([content_number(f"{key}\0{self._size_bytes(path)}".encode()) for key, path in named], dtype=np.uint64)
 
     def native_channels(self) -> int:
         return 1 if self._headers and all(header.is_grey for header in self._headers) else 3
@@ -141,7 +141,7 @@ class PixelArray(Pictures):
 
     def identities(self) -> NDArray[np.uint64]:
         numbered = zip(self.numbers.tolist(), self.pixels, strict=True)
-        return np.array([_number(f"{number}\0".encode() + pixels.tobytes()) for number, pixels in numbered], dtype=np.uint64)
+        return np.array([content_number(f"{number}\0".encode() + pixels.tobytes()) for number, pixels in numbered], dtype=np.uint64)
 
     def native_channels(self) -> int:
         return int(self.pixels.shape[-1])
@@ -154,5 +154,6 @@ class PixelArray(Pictures):
         return int(max(self.pixels.shape[1:3]))
 
 
-def _number(content: bytes) -> int:
+def content_number(content: bytes) -> int:
+    """A number of 64 bits that two different contents do not share, for all practical purposes."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

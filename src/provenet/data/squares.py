@@ -3,6 +3,8 @@
 Both give the same bytes for the same picture. Letters: N pictures, B batch, R side of the stored square, C channels.
 """
 
+import contextlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,19 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provenet.data.pictures import Pictures, PixelArray
-from provenet.errors import ImageError
+from provenet.data.pictures import Pictures, PixelArray, content_number
+from provenet.errors import DataError, ImageError
 from provenet.preprocessing import Preprocessing
 
 LARGEST_IN_MEMORY_BYTES = 2**30
 PICTURES_AT_ONCE = 1_024
 BATCHES_AHEAD = 2
+SECONDS_BETWEEN_LOOKS = 1.0
 
 Progress = Callable[[str, int, int], None]
 
 
 class Squares(ABC):
-    """The stored squares of some pictures."""
+    """The stored squares of some pictures; `content` has a number for the pixels of each, uint64 [N]."""
+
+    content: NDArray[np.uint64]
 
     @abstractmethod
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
@@ -39,49 +44,69 @@ class Squares(ABC):
 class SquaresInMemory(Squares):
     """All of them in one tensor, uint8 [N, R, R, C]: a batch is one gather."""
 
-    def __init__(self, pixels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, content: NDArray[np.uint64]) -> None:
         self.pixels = pixels
+        self.content = content
 
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         for batch in indices:
             yield self.pixels[torch.from_numpy(batch)]
 
     def select(self, indices: NDArray[np.int64]) -> "SquaresInMemory":
-        return SquaresInMemory(self.pixels[torch.from_numpy(indices)])
+        return SquaresInMemory(self.pixels[torch.from_numpy(indices)], self.content[indices])
 
 
 class SquaresOnDisk(Squares):
     """Decoded when needed, by threads (the decoder releases the interpreter's lock), some batches ahead."""
 
-    def __init__(self, pictures: Pictures, preprocessing: Preprocessing, num_threads: int) -> None:
+    def __init__(self, pictures: Pictures, preprocessing: Preprocessing, num_threads: int, content: NDArray[np.uint64]) -> None:
         self.pictures = pictures
+        self.content = content
         self.preprocessing = preprocessing
         self.num_threads = num_threads
 
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         side, channels = self.preprocessing.resize, self.preprocessing.channels
-        with ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode") as pool:
+        with _decoding_pool(self.num_threads) as (pool, threads):
 
             def start(batch: NDArray[np.int64]) -> tuple[Tensor, list[Future[None]]]:
                 squares = torch.empty(len(batch), side, side, channels, dtype=torch.uint8)
                 return squares, [pool.submit(self._decode_into, squares, row, int(index)) for row, index in enumerate(batch)]
 
-            try:
-                waiting = [start(batch) for batch in islice(indices, BATCHES_AHEAD)]
-                while waiting:
-                    squares, decoding = waiting.pop(0)
-                    for future in decoding:
-                        future.result()
-                    waiting += [start(batch) for batch in islice(indices, 1)]
-                    yield squares
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            waiting = [start(batch) for batch in islice(indices, BATCHES_AHEAD)]
+            while waiting:
+                squares, decoding = waiting.pop(0)
+                for future in decoding:
+                    _wait(future, threads)
+                waiting += [start(batch) for batch in islice(indices, 1)]
+                yield squares
 
     def select(self, indices: NDArray[np.int64]) -> "SquaresOnDisk":
-        return SquaresOnDisk(self.pictures.select(indices), self.preprocessing, self.num_threads)
+        return SquaresOnDisk(self.pictures.select(indices), self.preprocessing, self.num_threads, self.content[indices])
 
     def _decode_into(self, squares: Tensor, row: int, index: int) -> None:
         squares[row] = torch.from_numpy(np.array(self.pictures.square(index, self.preprocessing)))
+
+
+@contextlib.contextmanager
+def _decoding_pool(num_threads: int) -> Iterator[tuple[ThreadPoolExecutor, list[threading.Thread]]]:
+    """A pool, and its threads as they come to life. What is still waiting at the end is dropped."""
+    threads: list[threading.Thread] = []
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode", initializer=lambda: threads.append(threading.current_thread()))
+    try:
+        yield pool, threads
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _wait(future: Future[None], threads: list[threading.Thread]) -> None:
+    """Until a picture is decoded. A pool does not notice that one of its threads died, and what was given to it would never come."""
+    while not future.done():
+        with contextlib.suppress(TimeoutError):
+            future.result(timeout=SECONDS_BETWEEN_LOOKS)
+        if not future.done() and not all(thread.is_alive() for thread in threads):
+            raise DataError("expected the threads that decode pictures to be alive, found one that died (out of memory?); start again")
+    future.result()
 
 
 def open_squares(
@@ -98,9 +123,12 @@ def open_squares(
     """
     side, channels = preprocessing.resize, preprocessing.channels
     if isinstance(pictures, PixelArray) and pictures.pixels.shape[1:] == (side, side, channels):
-        return SquaresInMemory(torch.from_numpy(pictures.pixels if pictures.pixels.flags.writeable else pictures.pixels.copy())), {}
+        pixels = pictures.pixels if pictures.pixels.flags.writeable else pictures.pixels.copy()
+        content = np.array([content_number(square.tobytes()) for square in pixels], dtype=np.uint64)
+        return SquaresInMemory(torch.from_numpy(pixels), content), {}
     fits = len(pictures) * side * side * channels <= largest_in_memory_bytes
     kept = torch.zeros(len(pictures) if fits else 0, side, side, channels, dtype=torch.uint8)
+    content = np.zeros(len(pictures), dtype=np.uint64)
     broken: dict[int, ImageError] = {}
 
     def decode(index: int) -> None:
@@ -109,14 +137,16 @@ def open_squares(
         except ImageError as error:
             broken[index] = error
         else:
+            content[index] = content_number(square.tobytes())
             if fits:
                 kept[index] = torch.from_numpy(np.array(square))
 
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
+    with _decoding_pool(num_threads) as (pool, threads):
         for start in range(0, len(pictures), PICTURES_AT_ONCE):  # a future a picture, for millions at once, would fill the memory
             chunk = range(start, min(start + PICTURES_AT_ONCE, len(pictures)))
-            for done, _ in enumerate(pool.map(decode, chunk), start=start + 1):
+            for done, future in enumerate([pool.submit(decode, index) for index in chunk], start=start + 1):
+                _wait(future, threads)
                 if progress and (done % 64 == 0 or done == len(pictures)):
                     progress("reading pictures", done, len(pictures))
-    squares = SquaresInMemory(kept) if fits else SquaresOnDisk(pictures, preprocessing, num_threads)
+    squares = SquaresInMemory(kept, content) if fits else SquaresOnDisk(pictures, preprocessing, num_threads, content)
     return squares, dict(sorted(broken.items()))

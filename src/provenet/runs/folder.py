@@ -1,23 +1,59 @@
-"""The folder of a run: a new one, never one in use."""
+"""The folder of a run: a new one, or one to go on in; never one that another process is using."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from provenet.errors import SettingsError, show_path
 
+LOCK_NAME = ".lock"
 
-def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model: str) -> tuple[Path, bool]:
+
+class RunFolder:
+    """Where a run keeps what it leaves, and the lock that keeps other processes out; the system frees the lock of a killed process."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder `path`, which is there. Raises SettingsError where another process has it, or nothing can be written."""
+        self.path = path
+        self.settings = path / "settings.toml"
+        self.log = path / "log.jsonl"
+        self.bundle = path / "model.safetensors"
+        self.snapshots = path / "snapshot"
+        self.report = path / "report.html"
+        self.card = path / "README.md"
+        self._lock = FileLock(path / LOCK_NAME, timeout=0, is_singleton=False)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise SettingsError(
+                f"{show_path(path)}: expected a folder for one run, found another process at work in it; wait for it, or choose another"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            raise _unwritable(path, error) from error
+
+    def is_begun(self) -> bool:
+        """Whether there is anything in it but the lock."""
+        return any(entry.name != LOCK_NAME for entry in os.scandir(self.path))
+
+    def release(self, *, remove_if_unused: bool = False) -> None:
+        """Let others have it. With `remove_if_unused` a folder in which nothing was kept is removed."""
+        with contextlib.suppress(OSError):
+            if not self.is_begun():
+                (self.path / LOCK_NAME).unlink(missing_ok=True)
+                if remove_if_unused:
+                    self.path.rmdir()
+        self._lock.release()
+
+
+def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model: str) -> tuple[RunFolder, bool]:
     """A new folder, `output`, else `runs/DATA-MODEL` with the first free number; and whether it was made here, not found empty."""
     plain = re.sub(r"[^\w.-]+", "-", data_name).strip("-.") or "data"
     try:
         if output is not None:
-            folder = Path(output)
-            if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-                raise SettingsError(f"{show_path(folder)}: expected a new or empty folder, found one in use; choose another --output")
-            is_new = not os.path.exists(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder, is_new
+            return _take_empty(Path(output))
         for number in range(1, 10_000):
             folder = Path("runs") / (f"{plain}-{model}" + (f"-{number}" if number > 1 else ""))
             try:
@@ -26,8 +62,27 @@ def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model
                 if not os.path.lexists(folder):  # it is `runs` that is in the way
                     raise
                 continue
-            return folder, True
+            return RunFolder(folder), True
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{show_path(folder)}: expected to make a run folder, found: {reason}; choose another --output") from error
+        raise _unwritable(Path(output) if output is not None else folder, error) from error
     raise SettingsError("runs: expected a free name, found 9,999 runs of this network on these data; choose an --output")
+
+
+def _take_empty(path: Path) -> tuple[RunFolder, bool]:
+    """`path` as a folder of its own, made if need be."""
+    in_use = f"{show_path(path)}: expected a new or empty folder, found one in use; choose another --output"
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise SettingsError(in_use)
+    is_new = not os.path.exists(path)
+    path.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(path)
+    if folder.is_begun():
+        folder.release()
+        hint = f"; go on with it: provenet resume {show_path(path)}" if os.path.exists(folder.settings) else ""
+        raise SettingsError(in_use + hint)
+    return folder, is_new
+
+
+def _unwritable(path: Path, error: Exception) -> SettingsError:
+    reason = getattr(error, "strerror", None) or error
+    return SettingsError(f"{show_path(path)}: expected to make a run folder, found: {reason}; choose another --output")

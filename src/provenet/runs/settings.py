@@ -10,6 +10,7 @@ import tomli_w
 
 from provenet.data.distortion import Distortion
 from provenet.errors import SettingsError, is_plain_text, show_path
+from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
 
@@ -75,10 +76,9 @@ class RunSettings:
 
 
 def write_settings(settings: RunSettings, path: Path) -> None:
-    """Write the file."""
-    path.write_text(
-        "# provenet train --settings THIS_FILE trains the same network again.\n\n" + tomli_w.dumps(settings.to_dict()), encoding="utf-8"
-    )
+    """Write the file; it appears whole or not at all."""
+    content = "# provenet train --settings THIS_FILE trains the same network again.\n\n" + tomli_w.dumps(settings.to_dict())
+    write_whole(path, content.encode())
 
 
 def read_settings(path: str | os.PathLike[str]) -> RunSettings:

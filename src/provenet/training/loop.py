@@ -1,11 +1,9 @@
 """The training loop, in the order things happen. It knows neither networks nor data: a module, batches, and what to do with results."""
 
-import copy
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +11,9 @@ from torch import Tensor, nn
 from provenet.errors import TrainingError
 from provenet.metrics import Evaluation, count_correct
 from provenet.training.losses import make_loss
-from provenet.training.optimizers import learning_rate, make_optimizer
+from provenet.training.optimizers import learning_rate
 from provenet.training.settings import TrainingSettings
+from provenet.training.state import Best, TrainingState, copy_weights
 
 
 @dataclass(frozen=True)
@@ -52,75 +51,73 @@ class Recorder(Protocol):
         ...
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """After each evaluation; `is_best` asks to keep the weights."""
+        """After each evaluation; `is_best` asks to keep the weights, which are `state.best`."""
+        ...
+
+    def between_steps(self, state: TrainingState) -> None:
+        """Before each step and after the last: the state is whole, and whoever wants to keep it copies it now."""
         ...
 
 
-def count_steps(settings: TrainingSettings, num_images: int) -> int:
-    """Steps of a whole run over `num_images` training pictures."""
-    return max(1, math.ceil(settings.epochs * num_images / settings.batch_size))
-
-
 def fit(
-    net: nn.Module,
+    state: TrainingState,
     batches: Iterator[tuple[Tensor, Tensor]],
     settings: TrainingSettings,
     *,
-    num_images: int,
     evaluate: Callable[[], Evaluation],
     recorder: Recorder,
 ) -> Evaluation:
-    """Train `net` in place on `batches`, evaluate after each pass, and leave in it the weights that did best.
+    """Train `state.net` in place from `state.step` on, evaluate after each pass, and leave in it the weights that did best.
 
-    `net` keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
+    The network keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
 
-    `batches` yields (images [B, C, H, W], labels [B]) for every step of the run. Best is the highest top-1, then the lowest loss.
+    `batches` yields (images [B, C, H, W], labels [B]) for every step that is left. Best is the highest top-1, then the lowest loss.
     """
+    net = state.net
     loss_function = make_loss(settings)
-    optimizer = make_optimizer(net, settings)
-    num_steps = count_steps(settings, num_images)
-    best: tuple[float, float] | None = None
-    best_state: dict[str, Any] = {}
-    best_evaluation: Evaluation | None = None
-    started, loss_sum, correct, seen = time.perf_counter(), 0.0, 0, 0
 
     net.train()
-    for step, (images, labels) in enumerate(batches):
-        rate = learning_rate(step, num_steps, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-        step_loss, step_correct = accumulate_gradients(net, images, labels, loss_function, settings)
-        if not math.isfinite(step_loss):
-            raise TrainingError(
-                f"step {step + 1} of {num_steps}: expected a finite loss, found {step_loss} at learning rate {rate:.3g}; "
-                f"try --learning-rate {settings.peak_learning_rate / 10:.2g}"
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-        epoch = (step + 1) * settings.batch_size / num_images
-        loss_sum, correct, seen = loss_sum + step_loss * len(labels), correct + step_correct, seen + len(labels)
-        recorder.on_step(StepRecord(step + 1, num_steps, epoch, len(labels), step_correct, step_loss, rate))
-
-        is_end_of_epoch = math.floor(epoch) > math.floor(step * settings.batch_size / num_images)
-        if is_end_of_epoch or step + 1 == num_steps:
+    while True:
+        if state.is_evaluation_due:
             net.eval()
             val = evaluate()
             net.train()
-            score = (val.top1, -val.loss)
-            is_best = best is None or score > best
-            if is_best:
-                best, best_evaluation = score, val
-                best_state = copy.deepcopy(net.state_dict())
-            seconds = time.perf_counter() - started
-            recorder.on_epoch(EpochRecord(step + 1, num_steps, epoch, seconds, loss_sum / seen, correct / seen, val, is_best))
-            loss_sum, correct, seen = 0.0, 0, 0
+            recorder.on_epoch(_judge(state, val))
+        recorder.between_steps(state)
+        if state.is_over:
+            break
 
-    assert best_evaluation is not None  # every run has a step, and its last step evaluates
-    net.load_state_dict(best_state)
+        images, labels = next(batches)
+        state.is_whole = False
+        rate = learning_rate(state.step, state.num_steps, settings)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        loss, correct = accumulate_gradients(net, images, labels, loss_function, settings)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"step {state.step + 1} of {state.num_steps}: expected a finite loss, found {loss} at learning rate {rate:.3g}; "
+                f"try --learning-rate {settings.peak_learning_rate / 10:.2g}"
+            )
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.count(len(labels), loss, correct)
+        recorder.on_step(StepRecord(state.step, state.num_steps, state.epoch, len(labels), correct, loss, rate))
+
+    assert state.best is not None  # every run has a step, and its last step evaluates
+    net.load_state_dict(state.best.tensors)
     net.eval()
-    return best_evaluation
+    return state.best.evaluation
+
+
+def _judge(state: TrainingState, val: Evaluation) -> EpochRecord:
+    """Compare an evaluation with the best so far, and begin to count the next pass."""
+    candidate = Best(val, {})
+    is_best = state.best is None or candidate.score > state.best.score
+    if is_best:
+        state.best = Best(val, copy_weights(state.net))
+    train_loss, train_top1 = state.loss_sum / state.seen, state.correct / state.seen
+    state.evaluated_step, state.loss_sum, state.correct, state.seen = state.step, 0.0, 0, 0
+    return EpochRecord(state.step, state.num_steps, state.epoch, state.seconds, train_loss, train_top1, val, is_best)
 
 
 def accumulate_gradients(

@@ -1,23 +1,56 @@
 """The log of a run: `log.jsonl`, one event a line, written as it happens."""
 
+import contextlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from provenet.errors import show_path
 from provenet.training.loop import EpochRecord, StepRecord
 
 STEPS_A_LINE = 50
 
 
 class Log:
-    """Appends events to a file; each line is whole, whenever the program ends."""
+    """Appends events to a file; each line is whole, whenever the program ends.
 
-    def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+    What cannot be written waits for the next write; `on_trouble` is told once. `keep_bytes` goes on from a snapshot: what was logged after
+    it will happen again.
+    """
+
+    def __init__(self, path: Path, on_trouble: Callable[[str], None], *, keep_bytes: int | None = None) -> None:
+        self.path = path
+        self.on_trouble = on_trouble
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        length = os.fstat(self._descriptor).st_size
+        self.num_bytes = length if keep_bytes is None else min(keep_bytes, length)
+        """How long the file is."""
+        os.ftruncate(self._descriptor, self.num_bytes)
+        self._waiting = b""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some events could not be written yet."""
+        return bool(self._waiting)
 
     def write(self, event: str, **values: Any) -> None:
         """One line."""
-        self._file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+        was_behind = self.is_behind
+        self._waiting += (json.dumps({"event": event, **values}, ensure_ascii=False) + "\n").encode()
+        try:
+            _write_all(self._descriptor, self._waiting)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self.num_bytes)  # no part of a line stays
+            if not was_behind:
+                self.on_trouble(
+                    f"{show_path(self.path)}: expected to write, found: {error.strerror or error}; its lines wait, the run goes on"
+                )
+            return
+        self.num_bytes += len(self._waiting)
+        self._waiting = b""
 
     def step(self, record: StepRecord) -> None:
         """Every so many steps, and the first and last."""
@@ -41,4 +74,22 @@ class Log:
 
     def close(self) -> None:
         """No more events."""
-        self._file.close()
+        os.close(self._descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """A disk that is getting full takes a part first, and complains at the next."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The events of a log; lines that are none, as a stranger or a failing disk may leave them, are passed over."""
+    events = []
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    events.append(event)
+    return events

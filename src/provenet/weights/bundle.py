@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from provenet.errors import BundleError, ProvenetError, is_plain_text, printable, show_path
+from provenet.files import appearing
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import Preprocessing
@@ -50,18 +51,13 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "provenance": bundle.provenance,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with appearing(path) as part:
+            save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
     except (OSError, SafetensorError) as error:
         raise BundleError(
             f"{show_path(path)}: expected to write the bundle, found: {error}; free some space or choose another --output"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -1,0 +1,103 @@
+"""What a run writes into its folder as it goes: the log, the best network, snapshots. What cannot be written is told and tried again."""
+
+from dataclasses import replace
+from typing import Any
+
+from provenet.errors import BundleError, SettingsError, show_path
+from provenet.runs.folder import RunFolder
+from provenet.runs.settings import RunSettings, write_settings
+from provenet.runs.stop import StopRequest
+from provenet.runs.watcher import Watcher
+from provenet.training.loop import EpochRecord, StepRecord
+from provenet.training.recorder import Log
+from provenet.training.snapshot import SnapshotFolder, SnapshotKeeper
+from provenet.training.state import Snapshot, TrainingState
+from provenet.weights.bundle import Bundle, save_bundle
+
+
+class RunRecorder:
+    """A `training.loop.Recorder` for the folder of a run.
+
+    While the run goes, a full or failing disk costs a line and no work: whatever could not be written is written at the next occasion. Only
+    at the end must everything be there.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        bundle: Bundle,
+        settings: RunSettings,
+        *,
+        snapshot_seconds: float,
+        resumed: Snapshot | None,
+        stop: StopRequest,
+        watcher: Watcher,
+    ) -> None:
+        self.folder = folder
+        self.bundle = bundle
+        self.total_epochs = settings.training.epochs
+        self.stop = stop
+        self.watcher = watcher
+        self.keeper = SnapshotKeeper(SnapshotFolder(folder.snapshots), seconds_between=snapshot_seconds, on_trouble=watcher.note)
+        keep_bytes = int(resumed.facts["log_bytes"]) if resumed else 0
+        try:
+            self.keeper.folder.remove_parts()
+            if not resumed:
+                write_settings(settings, folder.settings)
+            self.log = Log(folder.log, watcher.note, keep_bytes=keep_bytes)
+        except OSError as error:
+            raise SettingsError(
+                f"{show_path(folder.path)}: expected to write into it, found: {error.strerror}; free some space or choose another --output"
+            ) from error
+        if resumed:
+            self.log.write(
+                "resume", step=resumed.facts["step"], versions=bundle.provenance["versions"], machine=bundle.provenance["machine"]
+            )
+        else:
+            self.log.write("start", **bundle.provenance)
+
+    def on_step(self, record: StepRecord) -> None:
+        """To the log and the watcher."""
+        self.log.step(record)
+        self.watcher.step(record)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """The network, if it is the best so far; then the log and the watcher."""
+        if record.is_best:  # kept before it is told: whoever stops the run now has it
+            try:
+                self._keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
+            except BundleError as error:
+                self.watcher.note(f"{error}; the run goes on, and its end writes it again")
+        self.log.epoch(record)
+        self.watcher.epoch(record, self.total_epochs)
+
+    def between_steps(self, state: TrainingState) -> None:
+        """Stop if asked to; else take a snapshot if it is time."""
+        self.stop.check()
+        if self.keeper.is_due() and not state.is_over:
+            self.keeper.take(lambda: self.capture(state))
+
+    def capture(self, state: TrainingState) -> Snapshot:
+        """The state, of which run it is, and how far the log had come."""
+        snapshot = state.capture()
+        return replace(
+            snapshot,
+            facts={**snapshot.facts, "run": self.bundle.provenance, "classes": self.bundle.classes, "log_bytes": self.log.num_bytes},
+        )
+
+    def end(self, metrics: dict[str, Any]) -> None:
+        """Everything is done: write what is left to write, and remove the snapshots, which nobody needs any more."""
+        self.keeper.wait()
+        self._keep(metrics)
+        self.log.write("end", **{split: {"top1": scores["top1"], "loss": scores["loss"]} for split, scores in metrics.items()})
+        if self.log.is_behind:
+            raise SettingsError(f"{show_path(self.folder.log)}: expected to write the last lines, found no way to; free some space")
+        self.keeper.folder.clear()
+
+    def close(self) -> None:
+        """No more events."""
+        self.keeper.wait()
+        self.log.close()
+
+    def _keep(self, metrics: dict[str, Any]) -> None:
+        save_bundle(replace(self.bundle, provenance={**self.bundle.provenance, "metrics": metrics}), self.folder.bundle)

@@ -1,0 +1,194 @@
+"""One sitting of a run in its folder, from the first step or from a snapshot: data -> loaders -> loop -> bundle."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from provenet.data.holdout import TrainingSplits
+from provenet.data.index import ImageSet
+from provenet.data.loader import Loader
+from provenet.errors import ModelError, ProvenetError, TrainingError, show_path
+from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
+from provenet.metrics import Evaluation
+from provenet.models.catalog import build_network
+from provenet.models.classifier import Classifier
+from provenet.runs.folder import RunFolder
+from provenet.runs.pictures import open_sound_squares
+from provenet.runs.recorder import RunRecorder
+from provenet.runs.settings import RunSettings
+from provenet.runs.stop import Stopped, StopRequest
+from provenet.runs.watcher import Watcher, follow
+from provenet.runtime import place, seeded
+from provenet.training.loop import fit
+from provenet.training.state import Snapshot, TrainingState
+from provenet.version import __version__
+from provenet.weights.bundle import Bundle
+
+SNAPSHOT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind."""
+
+    folder: Path
+    settings: RunSettings
+    val: Evaluation
+    test: Evaluation | None
+
+    @property
+    def bundle_path(self) -> Path:
+        """The trained network, ready to predict."""
+        return self.folder / "model.safetensors"
+
+
+def build(settings: RunSettings, num_classes: int) -> Classifier:
+    """The fresh network of a run, its weights decided by the seed alone."""
+    with seeded(settings.training.seed):
+        net = build_network(
+            settings.source.model,
+            num_classes=num_classes,
+            in_channels=settings.preprocessing.channels,
+            init=settings.source.init,  # type: ignore[arg-type]  # checked there
+        )
+    net.input_spec = net.input_spec.with_preprocessing(settings.preprocessing)
+    return net
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The pictures of a run, read and ready."""
+
+    train: Loader
+    val: Loader
+    test: Loader | None
+
+
+def open_loaders(settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> Loaders:
+    """Read the pictures of each split; a broken one is an error, or left out where the settings say so."""
+
+    def load(images: ImageSet, batch_size: int, *, must_keep_classes: bool = False) -> Loader:
+        squares, sound = open_sound_squares(
+            images,
+            settings.preprocessing,
+            skip_broken=settings.source.skip_broken,
+            must_keep_classes=must_keep_classes,
+            watcher=watcher,
+        )
+        return Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device)
+
+    train = load(splits.train, settings.training.batch_size, must_keep_classes=True)
+    return Loaders(train, load(splits.val, BATCH_SIZE), load(splits.test, BATCH_SIZE) if splits.test else None)
+
+
+def describe(settings: RunSettings, splits: TrainingSplits, loaders: Loaders, device: torch.device) -> dict[str, Any]:
+    """What a run is, in plain values: for the log, the bundle, and for knowing it again."""
+    there = {"train": (splits.train, loaders.train), "val": (splits.val, loaders.val)}
+    if splits.test and loaders.test:
+        there["test"] = (splits.test, loaders.test)
+    data = {
+        "images": {split: len(loader) for split, (_, loader) in there.items()},
+        "classes": {split: images.counts() for split, (images, _) in there.items()},
+        "fingerprints": {split: images.fingerprint() for split, (images, _) in there.items()},
+        "contents": {split: loader.fingerprint() for split, (_, loader) in there.items()},
+        "held_out_from": splits.held_out_from,
+        "memory": splits.memory.to_dict() if splits.memory else None,
+    }
+    return {
+        "settings": settings.to_dict(),
+        "data": data,
+        "versions": {"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {"device": str(device), "threads": torch.get_num_threads()},
+    }
+
+
+def carry_out(
+    folder: RunFolder,
+    net: Classifier,
+    settings: RunSettings,
+    splits: TrainingSplits,
+    loaders: Loaders,
+    device: torch.device,
+    *,
+    provenance: dict[str, Any],
+    snapshot: Snapshot | None,
+    snapshot_seconds: float,
+    watcher: Watcher,
+) -> Run:
+    """Train from the first step, or from `snapshot`, to the end.
+
+    Stopped by a signal or by data that went away, it keeps the state of the last step, and its error says how to go on.
+    """
+    training, classes = settings.training, splits.train.classes
+    place(net, device)
+    with seeded(training.seed), StopRequest() as stop:
+        state = TrainingState(net, training, num_images=len(loaders.train))
+        if snapshot:
+            state.restore(snapshot)
+        recorder = RunRecorder(
+            folder,
+            Bundle(net, classes, settings.preprocessing, provenance),
+            settings,
+            snapshot_seconds=snapshot_seconds,
+            resumed=snapshot,
+            stop=stop,
+            watcher=watcher,
+        )
+        watcher.note(_introduce(net, settings, loaders, splits, device))
+        if snapshot:
+            watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
+        batches = loaders.train.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
+        try:
+            val = fit(
+                state,
+                batches,
+                training,
+                evaluate=lambda: evaluate(net, stop.between(loaders.val.evaluation_batches()), classes),
+                recorder=recorder,
+            )
+            test = None
+            if loaders.test:
+                tested = follow(stop.between(loaders.test.evaluation_batches()), "testing", len(loaders.test), watcher)
+                test = evaluate(net, tested, classes)
+            recorder.end({"val": val.to_dict()} | ({"test": test.to_dict()} if test else {}))
+        except KeyboardInterrupt as error:
+            number = error.signal_number if isinstance(error, Stopped) else 2
+            raise Stopped(f"stopped after step {state.step} of {state.num_steps}; {_keep(state, recorder)}", number) from None
+        except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
+            kept = "keeps the best network before that" if folder.bundle.exists() else "has no network yet"
+            error.args = (f"{error}; {show_path(folder.path)} {kept}",)
+            raise
+        except ProvenetError as error:
+            error.args = (f"{error}; {_keep(state, recorder)}",)
+            raise
+        finally:
+            batches.close()
+            recorder.close()
+    return Run(folder.path, settings, val, test)
+
+
+def _keep(state: TrainingState, recorder: RunRecorder) -> str:
+    """Take a snapshot of a state that is whole; -> what is kept and how to go on."""
+    folder = show_path(recorder.folder.path)
+    is_kept = state.is_whole and recorder.keeper.take_now(lambda: recorder.capture(state))
+    there = recorder.keeper.folder.list()
+    if is_kept:
+        return f"all of it is kept; go on: provenet resume {folder}"
+    if there:
+        return f"kept up to step {there[-1].name.split('-')[2]}; go on from there: provenet resume {folder}"
+    return f"no snapshot could be kept; begin again: provenet resume {folder}"
+
+
+def _introduce(net: Classifier, settings: RunSettings, loaders: Loaders, splits: TrainingSplits, device: torch.device) -> str:
+    count = sum(parameter.numel() for parameter in net.parameters())
+    held_out = f", held out of {splits.held_out_from}" if splits.held_out_from else ""
+    tested = f", {len(loaders.test):,} to test" if loaders.test else ""
+    shape = "x".join(str(n) for n in (settings.preprocessing.channels, settings.preprocessing.size, settings.preprocessing.size))
+    return (
+        f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {len(loaders.train):,} pictures to train, "
+        f"{len(loaders.val):,} to validate{held_out}{tested}; "
+        f"{settings.training.epochs:g} passes, {settings.training.batch_size} pictures a step, on {device}"
+    )
