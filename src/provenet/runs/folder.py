@@ -36,7 +36,7 @@ class RunFolder:
 
     def is_begun(self) -> bool:
         """Whether there is anything in it but the lock."""
-        return any(entry.name != LOCK_NAME for entry in os.scandir(self.path))
+        return any(name != LOCK_NAME for name in os.listdir(self.path))
 
     def release(self, *, remove_if_unused: bool = False) -> None:
         """Let others have it. With `remove_if_unused` a folder in which nothing was kept is removed."""

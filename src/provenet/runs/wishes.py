@@ -1,7 +1,7 @@
 """What may be asked of a training run: the options of `provenet train` and the keywords of `train`, in one list. Imports no torch."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from provenet.errors import SettingsError, suggest
 from provenet.training.settings import Precision
@@ -46,4 +46,5 @@ def make_wishes(asked: dict[str, Any]) -> Wishes:
             raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
         if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
             raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
-    return Wishes(**asked)
+    numbers = [name for name, hint in get_type_hints(Wishes).items() if hint == float | None]
+    return Wishes(**{name: float(value) if name in numbers and isinstance(value, int) else value for name, value in asked.items()})
