@@ -41,7 +41,7 @@ def render_card(facts: RunFacts) -> str:
             parts=parts,
             test=next((findings for split, findings in parts if split == "test"), None),
             data_name=settings.get("run", {}).get("data") or facts.title,
-            data=show_data(facts),
+            data=show_data(facts.data, facts.classes),
             seen=_describe_preprocessing(facts),
             class_list=_list_classes(facts),
             settings=settings,

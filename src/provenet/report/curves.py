@@ -59,17 +59,17 @@ def draw_curves(events: Iterable[Mapping[str, Any]]) -> Curves:
         elif kind == "resume" and step is not None:
             rows = {name: [row for row in kept if row["step"] <= step] for name, kept in rows.items()}
             resumed.append(step)
-        elif kind in rows and step is not None and number(event.get("epoch")) is not None:
+        elif kind in rows and step is not None and (epoch := number(event.get("epoch"))) is not None:
             kept = rows[kind]
-            if not kept or step > kept[-1]["step"]:
-                kept.append({**event, "step": step})
+            if not kept or (step > kept[-1]["step"] and epoch >= kept[-1]["epoch"]):
+                kept.append({**event, "step": step, "epoch": epoch})
     best = [row for row in rows["epoch"] if row.get("is_best") is True]
     last = next((kept[-1] for kept in (rows["step"], rows["epoch"]) if kept), None)
     epochs_a_step = last["epoch"] / last["step"] if last and last["step"] else 0.0
     return Curves(
         steps=_columns(rows["step"], STEP_COLUMNS),
         epochs=_columns(rows["epoch"], EPOCH_COLUMNS),
-        best=number(best[-1]["epoch"]) if best else None,
+        best=best[-1]["epoch"] if best else None,
         resumed=sorted({step * epochs_a_step for step in resumed})[-MOST_RESUMED:] if epochs_a_step else [],
     )
 

@@ -65,6 +65,8 @@ class RunFacts:
     """By section, as in settings.toml."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """`images` {split: count}, `classes` {split: {class: count}}, `fingerprints` {split: word}, `held_out_from`."""
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    """The same of the data of its training, where `data` are others."""
     machine: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     started: str | None = None

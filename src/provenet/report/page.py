@@ -59,7 +59,8 @@ def render_report(facts: RunFacts) -> str:
         "progress": _progress(facts, curves),
         "loss_differs": _loss_differs(facts),
         "settings": show_settings(facts),
-        "data": show_data(facts),
+        "data": show_data(facts.data, facts.classes),
+        "trained_on": show_data(facts.trained_on, facts.classes),
         "machine": words(facts.machine),
         "versions": words(facts.versions),
         "embedded": embed(_data_of_scripts(facts, curves, parts)),
@@ -137,20 +138,21 @@ def show_settings(facts: RunFacts) -> dict[str, dict[str, str]]:
     return {name: section for name, section in sections.items() if section}
 
 
-def show_data(facts: RunFacts) -> dict[str, Any]:
+def show_data(given: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Pictures of each split and class."""
-    splits = {word(name): count for name, value in table(facts.data.get("images")).items() if (count := whole(value)) is not None}
-    counted = {word(name): table(counts) for name, counts in table(facts.data.get("classes")).items()}
+    data = table(given)
+    splits = {word(name): count for name, value in table(data.get("images")).items() if (count := whole(value)) is not None}
+    counted = {word(name): table(counts) for name, counts in table(data.get("classes")).items()}
     names = sorted(counted, key=_place_of_split)
-    rows = [(name, [whole(counted[split].get(name)) for split in names]) for name in facts.classes] if counted else []
+    rows = [(name, [whole(counted[split].get(name)) for split in names]) for name in classes] if counted else []
     return {
         "splits": {split: splits[split] for split in sorted(splits, key=_place_of_split)},
         "class_splits": names,
         "rows": rows[:MOST_CLASS_ROWS],
-        "num_classes": len(facts.classes),
+        "num_classes": len(classes),
         "most": max((count or 0 for _, counts in rows for count in counts), default=0),
-        "held_out_from": word(facts.data.get("held_out_from")),
-        "fingerprints": words(facts.data.get("fingerprints")),
+        "held_out_from": word(data.get("held_out_from")),
+        "fingerprints": words(data.get("fingerprints")),
     }
 
 
