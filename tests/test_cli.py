@@ -146,7 +146,7 @@ def test_the_options_are_decided_on_purpose():
         "models": "pattern json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
-        "evaluate": "bundle data split skip_broken device json",
+        "evaluate": "bundle data split report skip_broken device json",
         "predict": "bundle images csv json skip_broken device",
     }
     assert {name for name in cli.app if not name.startswith("-")} == set(commands)

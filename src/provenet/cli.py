@@ -143,6 +143,7 @@ def evaluate(
     /,
     *,
     split: Literal["train", "val", "test", "all"] | None = None,
+    report: Path | None = None,
     skip_broken: Flag = False,
     device: Device = "auto",
     json: Flag = False,
@@ -153,6 +154,7 @@ def evaluate(
         bundle: A model.safetensors, or the run folder it is in.
         data: A folder of class folders or a built-in name; classes are joined by name.
         split: Which part; by default test, else val, else all.
+        report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, in one page.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.
         device: Where to compute.
         json: Print the result as JSON, with fractions between 0 and 1.
@@ -163,7 +165,7 @@ def evaluate(
 
     prepare_process()
     with Terminal() as terminal:
-        result = evaluate_bundle(bundle, data, split=split, skip_broken=skip_broken, device=device, watcher=terminal)
+        result = evaluate_bundle(bundle, data, split=split, skip_broken=skip_broken, device=device, report=report, watcher=terminal)
     if json:
         _print_json(result.to_dict())
         return

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from provenet.outcomes import Outcomes, join, judge
+
 TOP = 5
 
 
@@ -34,6 +36,8 @@ class Evaluation:
     top5: float
     loss: float
     classes: list[ClassScore] = field(repr=False)
+    outcomes: Outcomes | None = field(default=None, repr=False, compare=False)
+    """What became of each picture, in their order."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -58,6 +62,7 @@ class Totals:
     def __init__(self, num_classes: int) -> None:
         self.loss = torch.zeros((), dtype=torch.float64)
         self.images, self.correct, self.in_top = (torch.zeros(num_classes, dtype=torch.int64) for _ in range(3))
+        self.outcomes: list[Outcomes] = []
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: logits [N, K] and labels [N].
@@ -73,6 +78,7 @@ class Totals:
         self.correct += torch.bincount(labels[(logits.argmax(1) == labels) & is_number], minlength=num_classes)
         in_top = ((logits > own).sum(1) < TOP) & is_number
         self.in_top += torch.bincount(labels[in_top], minlength=num_classes)
+        self.outcomes.append(judge(logits, labels))
 
     def result(self, classes: Sequence[str]) -> Evaluation:
         """The fractions over everything added; `classes` names the K classes."""
@@ -84,4 +90,5 @@ class Totals:
             top5=int(self.in_top.sum()) / num_images,
             loss=float(self.loss) / num_images,
             classes=scores,
+            outcomes=join(self.outcomes),
         )

@@ -5,11 +5,13 @@ import ctypes
 import gc
 import logging
 import os
+import platform
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,6 +49,38 @@ def count_cores() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         cores = min(cores, max(1, int(quota) // int(period)))
     return cores
+
+
+def describe_machine(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a time or a result depends on, for people; nothing that tells whose machine it is."""
+    described: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": count_cores(),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.release()}",
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.device(device).type == "cuda":
+        described["accelerator"] = torch.cuda.get_device_name(device)
+    return {name: value for name, value in described.items() if value}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):  # platform.processor() says nothing on Linux
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    """What this process may have: the machine's, or its container's where that is less."""
+    memory_bytes = 0
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory_bytes = min(memory_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return f"{memory_bytes / 2**30:.0f} GiB" if memory_bytes > 0 else ""
 
 
 def prepare_process() -> None:

@@ -54,7 +54,14 @@ def same(a, b):
 
 
 def test_what_a_run_leaves_behind(trained):
-    assert sorted(path.name for path in trained.folder.iterdir()) == [".lock", "log.jsonl", "model.safetensors", "settings.toml"]
+    assert sorted(path.name for path in trained.folder.iterdir()) == [
+        ".lock",
+        "README.md",
+        "log.jsonl",
+        "model.safetensors",
+        "report.html",
+        "settings.toml",
+    ]
     events = [json.loads(line) for line in (trained.folder / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events if event["event"] != "step"] == ["start", "epoch", "epoch", "end"]
     assert events[-1]["test"]["top1"] == trained.test.top1
@@ -269,11 +276,11 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("epochs = 1", "epochs = " + "9" * 5000), "expected TOML, found something else"),
+        (("epochs = 1.0", "epochs = " + "9" * 5000), "expected TOML, found something else"),
         (("seed = 0", "seed = 0x" + "f" * 5000), "training.seed: expected a number of reasonable size"),
         (("peak_learning_rate = ", "peak_learning_rate = 9999999"), "a number above 0 and up to 10000"),
         (("[run]", "a = " + "[" * 20_000 + "[run]"), "expected TOML, found something else"),
-        (("epochs = 1", "epochs = 'many'"), "training.epochs: expected a number, found 'many'"),
+        (("epochs = 1.0", "epochs = 'many'"), "training.epochs: expected a number, found 'many'"),
         (("batch_size = 8", "batch_size = 8.5"), "training.batch_size: expected a whole number, found 8.5"),
         (("momentum = 0.9", "momentun = 0.9"), "training.momentun: no such setting; did you mean 'momentum'"),
         (("momentum = 0.9\n", ""), "training.momentum: expected a value, found none"),

@@ -1,6 +1,9 @@
 """Evaluate a bundle on labelled pictures."""
 
 import os
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +14,9 @@ from provenet.data.sources import open_data
 from provenet.errors import DataError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
+from provenet.report.facts import EvaluatedPart, gather_mistakes
 from provenet.runs.pictures import open_sound_squares
+from provenet.runs.report import check_report_path, evaluation_facts, find_run_folder, write_evaluation_report
 from provenet.runs.watcher import Silent, Watcher, follow
 from provenet.runtime import choose_device, place
 from provenet.weights.bundle import Bundle, load_bundle
@@ -24,28 +29,49 @@ def evaluate_bundle(
     split: str | None = None,
     skip_broken: bool = False,
     device: str = "auto",
+    report: str | os.PathLike[str] | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
     """How often the network is right on pictures it was not trained on. Classes are joined by name.
 
     `split` is `train`, `val`, `test` or `all`; by default `test`, else `val`, else all, but of the folder it was trained on only what
     was held out. `val` also finds what was held out of a set that has no validation pictures of its own.
+
+    `report` is an HTML file to write, with the confusions, the calibration and the worst mistakes as pictures.
     """
     watcher = watcher or Silent()
+    report_path = check_report_path(report) if report is not None else None
+    folder = None if isinstance(bundle, Bundle) else find_run_folder(bundle)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen_device = choose_device(device)
+    started, started_at = datetime.now(UTC), time.perf_counter()
     data_set = open_data(data, watcher.progress)
     for note in data_set.notes:
         watcher.note(note)
-    images = choose_split(data_set, split, bundle, watcher).with_classes(bundle.classes)
+    chosen = choose_split(data_set, split, bundle, watcher)
+    images = chosen.images.with_classes(bundle.classes)
     squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, must_keep_classes=False, watcher=watcher)
     loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
     place(bundle.network, chosen_device)
     batches = follow(loader.evaluation_batches(), "evaluating", len(loader), watcher)
-    return evaluate(bundle.network, batches, bundle.classes)
+    evaluation = evaluate(bundle.network, batches, bundle.classes)
+    if report_path:
+        seconds = time.perf_counter() - started_at
+        part = EvaluatedPart(chosen.split, evaluation, gather_mistakes(evaluation, images), chosen.num_trained_on)
+        facts = evaluation_facts(bundle, folder, data_set.name, images, part, device=chosen_device, started=started, seconds=seconds)
+        write_evaluation_report(report_path, facts)
+    return evaluation
 
 
-def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watcher) -> ImageSet:
+class Chosen(NamedTuple):
+    """The pictures to evaluate on, the split they are of, and how many of them the network was trained on."""
+
+    split: str
+    images: ImageSet
+    num_trained_on: int = 0
+
+
+def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watcher) -> Chosen:
     """The pictures to evaluate on, never silently those that were trained on."""
     memory = read_memory(bundle)
     chosen = split or next(name for name in ("test", "val", "all", "train") if name in data.splits)
@@ -55,22 +81,22 @@ def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watc
         held_out = ~memory.trained_on(images)
         if held_out.all():
             raise DataError(f"--split val: expected a split of its own or what was held out in training, and {data.name} has neither")
-        return images.select(np.flatnonzero(held_out))
+        return Chosen(chosen, images.select(np.flatnonzero(held_out)))
     if chosen not in data.splits:
         there = ", ".join(data.splits)
         raise DataError(f"--split {chosen}: expected a split that {data.name} has, which are: {there}; choose one, or leave --split out")
     images = data.splits[chosen]
     trained_on = memory.trained_on(images) if memory and chosen == source else np.zeros(len(images), dtype=bool)
     if not trained_on.any():
-        return images
+        return Chosen(chosen, images)
     count = f"{trained_on.sum():,} of the {len(images):,} pictures of {images.name}"
     if split:
         watcher.note(f"{count} were trained on: this is no measure of what the network does with new ones")
-        return images
+        return Chosen(chosen, images, int(trained_on.sum()))
     if trained_on.all():
         raise DataError(f"{images.name}: expected pictures that were not trained on, found none; give others, or --split {chosen}")
     watcher.note(f"{count} were trained on and do not count (--split {chosen} for every one)")
-    return images.select(np.flatnonzero(~trained_on))
+    return Chosen(chosen, images.select(np.flatnonzero(~trained_on)))
 
 
 def read_memory(bundle: Bundle) -> Memory | None:

@@ -4,7 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from provenet.errors import BundleError, SettingsError, show_path
+from provenet.metrics import Evaluation
+from provenet.report.facts import State
 from provenet.runs.folder import RunFolder
+from provenet.runs.pages import RunPages, now
 from provenet.runs.settings import RunSettings, write_settings
 from provenet.runs.stop import StopRequest
 from provenet.runs.watcher import Watcher
@@ -27,6 +30,7 @@ class RunRecorder:
         folder: RunFolder,
         bundle: Bundle,
         settings: RunSettings,
+        pages: RunPages,
         *,
         snapshot_seconds: float,
         resumed: Snapshot | None,
@@ -35,8 +39,10 @@ class RunRecorder:
     ) -> None:
         self.folder = folder
         self.bundle = bundle
+        self.pages = pages
         self.total_epochs = settings.training.epochs
         self.stop = stop
+        self._pages_trouble = ""
         self.watcher = watcher
         self.keeper = SnapshotKeeper(SnapshotFolder(folder.snapshots), seconds_between=snapshot_seconds, on_trouble=watcher.note)
         keep_bytes = int(resumed.facts["log_bytes"]) if resumed else 0
@@ -64,11 +70,13 @@ class RunRecorder:
     def on_epoch(self, record: EpochRecord) -> None:
         """The network, if it is the best so far; then the log and the watcher."""
         if record.is_best:  # kept before it is told: whoever stops the run now has it
+            self.pages.show("val", record.val)
             try:
                 self._keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
             except BundleError as error:
                 self.watcher.note(f"{error}; the run goes on, and its end writes it again")
         self.log.epoch(record)
+        self.draw_pages("running", record.seconds)
         self.watcher.epoch(record, self.total_epochs)
 
     def between_steps(self, state: TrainingState) -> None:
@@ -85,13 +93,32 @@ class RunRecorder:
             facts={**snapshot.facts, "run": self.bundle.provenance, "classes": self.bundle.classes, "log_bytes": self.log.num_bytes},
         )
 
-    def end(self, metrics: dict[str, Any]) -> None:
+    def draw_pages(self, state: State, seconds: float) -> bool:
+        """The report and the model card, as far as the run has come; whether they could be written."""
+        try:
+            self.pages.draw(state, seconds)
+        except OSError as error:
+            if self._pages_trouble != str(error):
+                self.watcher.note(
+                    f"{show_path(self.folder.report)}: expected to write it, found: {error.strerror or error}; the run goes on"
+                )
+            self._pages_trouble = str(error)
+            return False
+        self._pages_trouble = ""
+        return True
+
+    def end(self, results: dict[str, Evaluation], seconds: float) -> None:
         """Everything is done: write what is left to write, and remove the snapshots, which nobody needs any more."""
         self.keeper.wait()
-        self._keep(metrics)
-        self.log.write("end", **{split: {"top1": scores["top1"], "loss": scores["loss"]} for split, scores in metrics.items()})
-        if self.log.is_behind:
-            raise SettingsError(f"{show_path(self.folder.log)}: expected to write the last lines, found no way to; free some space")
+        self._keep({split: result.to_dict() for split, result in results.items()})
+        for split, result in results.items():
+            self.pages.show(split, result)
+        is_drawn = self.draw_pages("ended", seconds)
+        self.log.write("end", time=now(), **{split: {"top1": result.top1, "loss": result.loss} for split, result in results.items()})
+        if self.log.is_behind or not is_drawn:
+            raise SettingsError(
+                f"{show_path(self.folder.path)}: expected to write the last lines and the report, found no way to; free some space"
+            )
         self.keeper.folder.clear()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from provenet.errors import DataError, ProvenetError, SettingsError, SnapshotErr
 from provenet.metrics import Evaluation
 from provenet.runs.folder import RunFolder
 from provenet.runs.pictures import SPLIT_SEED
-from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_loaders
+from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_splits
 from provenet.runs.settings import RunSettings, read_settings
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device
@@ -76,8 +76,8 @@ def _go_on(
             f"{error}; if the pictures have moved, say where to: provenet resume {show_path(folder.path)} --data FOLDER"
         ) from error
     splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=SPLIT_SEED)
-    loaders = open_loaders(settings, splits, chosen_device, watcher)
-    provenance = describe(settings, splits, loaders, chosen_device)
+    opened = open_splits(settings, splits, chosen_device, watcher)
+    provenance = describe(settings, splits, opened, chosen_device)
     _refuse_other_data(data_set.name, provenance["data"], _section(begun, "data"))
     for what, was, now in (
         ("threads", machine.get("threads"), torch.get_num_threads()),
@@ -91,8 +91,8 @@ def _go_on(
             folder,
             build(settings, num_classes=len(splits.train.classes)),
             settings,
-            splits,
-            loaders,
+            data_set.name,
+            opened,
             chosen_device,
             provenance=provenance,
             snapshot=snapshot,

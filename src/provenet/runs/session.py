@@ -3,7 +3,7 @@
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,12 +16,13 @@ from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.runs.folder import RunFolder
+from provenet.runs.pages import RunPages
 from provenet.runs.pictures import open_sound_squares
 from provenet.runs.recorder import RunRecorder
 from provenet.runs.settings import RunSettings
 from provenet.runs.stop import Stopped, StopRequest
 from provenet.runs.watcher import Watcher, follow
-from provenet.runtime import place, seeded
+from provenet.runtime import describe_machine, place, seeded
 from provenet.training.loop import fit
 from provenet.training.state import Snapshot, TrainingState
 from provenet.version import __version__
@@ -58,50 +59,45 @@ def build(settings: RunSettings, num_classes: int) -> Classifier:
     return net
 
 
-@dataclass(frozen=True)
-class Loaders:
-    """The pictures of a run, read and ready."""
+class Split(NamedTuple):
+    """Pictures that can be decoded, and their loader."""
 
-    train: Loader
-    val: Loader
-    test: Loader | None
+    images: ImageSet
+    loader: Loader
 
 
-def open_loaders(settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> Loaders:
-    """Read the pictures of each split; a broken one is an error, or left out where the settings say so."""
+def open_splits(settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> dict[str, Split]:
+    """Read the pictures of `train`, `val` and, where there is one, `test`; a broken one is an error, or left out if the settings say so."""
+    opened = {}
+    for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if images is not None:
+            squares, sound = open_sound_squares(
+                images,
+                settings.preprocessing,
+                skip_broken=settings.source.skip_broken,
+                must_keep_classes=name == "train",
+                watcher=watcher,
+            )
+            batch_size = settings.training.batch_size if name == "train" else BATCH_SIZE
+            opened[name] = Split(sound, Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device))
+    return opened
 
-    def load(images: ImageSet, batch_size: int, *, must_keep_classes: bool = False) -> Loader:
-        squares, sound = open_sound_squares(
-            images,
-            settings.preprocessing,
-            skip_broken=settings.source.skip_broken,
-            must_keep_classes=must_keep_classes,
-            watcher=watcher,
-        )
-        return Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device)
 
-    train = load(splits.train, settings.training.batch_size, must_keep_classes=True)
-    return Loaders(train, load(splits.val, BATCH_SIZE), load(splits.test, BATCH_SIZE) if splits.test else None)
-
-
-def describe(settings: RunSettings, splits: TrainingSplits, loaders: Loaders, device: torch.device) -> dict[str, Any]:
+def describe(settings: RunSettings, division: TrainingSplits, splits: dict[str, Split], device: torch.device) -> dict[str, Any]:
     """What a run is, in plain values: for the log, the bundle, and for knowing it again."""
-    there = {"train": (splits.train, loaders.train), "val": (splits.val, loaders.val)}
-    if splits.test and loaders.test:
-        there["test"] = (splits.test, loaders.test)
     data = {
-        "images": {split: len(loader) for split, (_, loader) in there.items()},
-        "classes": {split: images.counts() for split, (images, _) in there.items()},
-        "fingerprints": {split: images.fingerprint() for split, (images, _) in there.items()},
-        "contents": {split: loader.fingerprint() for split, (_, loader) in there.items()},
-        "held_out_from": splits.held_out_from,
-        "memory": splits.memory.to_dict() if splits.memory else None,
+        "images": {name: len(split.images) for name, split in splits.items()},
+        "classes": {name: split.images.counts() for name, split in splits.items()},
+        "fingerprints": {name: split.images.fingerprint() for name, split in splits.items()},
+        "contents": {name: split.loader.fingerprint() for name, split in splits.items()},
+        "held_out_from": division.held_out_from,
+        "memory": division.memory.to_dict() if division.memory else None,
     }
     return {
         "settings": settings.to_dict(),
         "data": data,
         "versions": {"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "machine": {"device": str(device), "threads": torch.get_num_threads()},
+        "machine": describe_machine(device),
     }
 
 
@@ -109,8 +105,8 @@ def carry_out(
     folder: RunFolder,
     net: Classifier,
     settings: RunSettings,
-    splits: TrainingSplits,
-    loaders: Loaders,
+    data_name: str,
+    splits: dict[str, Split],
     device: torch.device,
     *,
     provenance: dict[str, Any],
@@ -122,42 +118,48 @@ def carry_out(
 
     Stopped by a signal or by data that went away, it keeps the state of the last step, and its error says how to go on.
     """
-    training, classes = settings.training, splits.train.classes
+    training, classes = settings.training, splits["train"].images.classes
+    bundle = Bundle(net, classes, settings.preprocessing, provenance)
     place(net, device)
     with seeded(training.seed), StopRequest() as stop:
-        state = TrainingState(net, training, num_images=len(loaders.train))
+        state = TrainingState(net, training, num_images=len(splits["train"].images))
         if snapshot:
             state.restore(snapshot)
         recorder = RunRecorder(
             folder,
-            Bundle(net, classes, settings.preprocessing, provenance),
+            bundle,
             settings,
+            RunPages(folder, bundle, data_name, {name: split.images for name, split in splits.items()}),
             snapshot_seconds=snapshot_seconds,
             resumed=snapshot,
             stop=stop,
             watcher=watcher,
         )
-        watcher.note(_introduce(net, settings, loaders, splits, device))
+        watcher.note(_introduce(net, settings, provenance["data"], device))
         if snapshot:
             watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
-        batches = loaders.train.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
+        if state.best:
+            recorder.pages.show("val", state.best.evaluation)
+        recorder.draw_pages("running", state.seconds)
+        batches = splits["train"].loader.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
         try:
             val = fit(
                 state,
                 batches,
                 training,
-                evaluate=lambda: evaluate(net, stop.between(loaders.val.evaluation_batches()), classes),
+                evaluate=lambda: evaluate(net, stop.between(splits["val"].loader.evaluation_batches()), classes),
                 recorder=recorder,
             )
             test = None
-            if loaders.test:
-                tested = follow(stop.between(loaders.test.evaluation_batches()), "testing", len(loaders.test), watcher)
-                test = evaluate(net, tested, classes)
-            recorder.end({"val": val.to_dict()} | ({"test": test.to_dict()} if test else {}))
+            if "test" in splits:
+                loader = splits["test"].loader
+                test = evaluate(net, follow(stop.between(loader.evaluation_batches()), "testing", len(loader), watcher), classes)
+            recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
         except KeyboardInterrupt as error:
             number = error.signal_number if isinstance(error, Stopped) else 2
             raise Stopped(f"stopped after step {state.step} of {state.num_steps}; {_keep(state, recorder)}", number) from None
         except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
+            recorder.draw_pages("stopped", state.seconds)
             kept = "keeps the best network before that" if folder.bundle.exists() else "has no network yet"
             error.args = (f"{error}; {show_path(folder.path)} {kept}",)
             raise
@@ -173,6 +175,7 @@ def carry_out(
 def _keep(state: TrainingState, recorder: RunRecorder) -> str:
     """Take a snapshot of a state that is whole; -> what is kept and how to go on."""
     folder = show_path(recorder.folder.path)
+    recorder.draw_pages("stopped", state.seconds)
     is_kept = state.is_whole and recorder.keeper.take_now(lambda: recorder.capture(state))
     there = recorder.keeper.folder.list()
     if is_kept:
@@ -182,13 +185,13 @@ def _keep(state: TrainingState, recorder: RunRecorder) -> str:
     return f"no snapshot could be kept; begin again: provenet resume {folder}"
 
 
-def _introduce(net: Classifier, settings: RunSettings, loaders: Loaders, splits: TrainingSplits, device: torch.device) -> str:
-    count = sum(parameter.numel() for parameter in net.parameters())
-    held_out = f", held out of {splits.held_out_from}" if splits.held_out_from else ""
-    tested = f", {len(loaders.test):,} to test" if loaders.test else ""
+def _introduce(net: Classifier, settings: RunSettings, data: dict[str, Any], device: torch.device) -> str:
+    count, images = sum(parameter.numel() for parameter in net.parameters()), data["images"]
+    held_out = f", held out of {data['held_out_from']}" if data["held_out_from"] else ""
+    tested = f", {images['test']:,} to test" if "test" in images else ""
     shape = "x".join(str(n) for n in (settings.preprocessing.channels, settings.preprocessing.size, settings.preprocessing.size))
     return (
-        f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {len(loaders.train):,} pictures to train, "
-        f"{len(loaders.val):,} to validate{held_out}{tested}; "
+        f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {images['train']:,} pictures to train, "
+        f"{images['val']:,} to validate{held_out}{tested}; "
         f"{settings.training.epochs:g} passes, {settings.training.batch_size} pictures a step, on {device}"
     )

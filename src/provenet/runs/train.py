@@ -11,7 +11,7 @@ from provenet.errors import SettingsError
 from provenet.runs.folder import make_run_folder
 from provenet.runs.pictures import SPLIT_SEED
 from provenet.runs.plan import choose_model, make_settings, override
-from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_loaders
+from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import Wishes, make_wishes
@@ -55,15 +55,15 @@ def train(
     try:
         for note in data_set.notes:
             watcher.note(note)
-        loaders = open_loaders(settings, splits, chosen_device, watcher)
+        opened = open_splits(settings, splits, chosen_device, watcher)
         return carry_out(
             folder,
             net,
             settings,
-            splits,
-            loaders,
+            data_set.name,
+            opened,
             chosen_device,
-            provenance=describe(settings, splits, loaders, chosen_device),
+            provenance=describe(settings, splits, opened, chosen_device),
             snapshot=None,
             snapshot_seconds=snapshot_seconds,
             watcher=watcher,

@@ -47,4 +47,5 @@ def make_wishes(asked: dict[str, Any]) -> Wishes:
         if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
             raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
     numbers = [name for name, hint in get_type_hints(Wishes).items() if hint == float | None]
-    return Wishes(**{name: float(value) if name in numbers and isinstance(value, int) else value for name, value in asked.items()})
+    decimals: dict[str, Any] = {name: float(asked[name]) for name in numbers if isinstance(asked.get(name), int)}
+    return Wishes(**{**asked, **decimals})

@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from provenet.errors import SnapshotError
 from provenet.metrics import Evaluation
+from provenet.outcomes import Outcomes
 from provenet.training.optimizers import make_optimizer
 from provenet.training.settings import TrainingSettings
 
@@ -98,6 +99,8 @@ class TrainingState:
                     tensors[f"optimizer.{name}.{key}"] = _copy(value)
         if self.best:  # never changed, only replaced
             tensors |= {f"best.{name}": tensor for name, tensor in self.best.tensors.items()}
+            if self.best.evaluation.outcomes:
+                tensors |= {f"outcomes.{name}": tensor for name, tensor in vars(self.best.evaluation.outcomes).items()}
         tensors |= {f"random.{name}": state for name, state in _random_states().items()}
         facts = {
             "format_version": FORMAT_VERSION,
@@ -126,7 +129,8 @@ class TrainingState:
             best = None
             if facts["best"]:
                 _check(tensors["best"], weights)
-                best = Best(Evaluation.from_dict(facts["best"]), tensors["best"])
+                outcomes = Outcomes(**tensors["outcomes"]) if tensors["outcomes"] else None
+                best = Best(replace(Evaluation.from_dict(facts["best"]), outcomes=outcomes), tensors["best"])
             moments = [(*full.rpartition(".")[::2], tensor) for full, tensor in tensors["optimizer"].items()]
             for name, _, tensor in moments:
                 if tensor.ndim and tensor.shape != parameters[name].shape:
@@ -162,7 +166,7 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _by_kind(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    kinds: dict[str, dict[str, Tensor]] = {"net": {}, "optimizer": {}, "best": {}, "random": {}}
+    kinds: dict[str, dict[str, Tensor]] = {"net": {}, "optimizer": {}, "best": {}, "outcomes": {}, "random": {}}
     for full, tensor in tensors.items():
         kind, _, name = full.partition(".")
         kinds.setdefault(kind, {})[name] = tensor
