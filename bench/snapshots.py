@@ -82,9 +82,8 @@ def main() -> None:
             counted.append(keeper.seconds_of_work - before)
         size = keeper.folder.list()[-1].stat().st_size
     interval = max(SNAPSHOT_SECONDS, STEPS_OF_COST * statistics.median(counted))
-    print(
-        f"{options.model}: {size / 1e6:.0f} MB a snapshot, {number} steps a block of {statistics.median(written):.1f} s, {options.rounds} rounds"
-    )
+    block = f"{number} steps a block of {statistics.median(written):.1f} s"
+    print(f"{options.model}: {size / 1e6:.0f} MB a snapshot, {block}, {options.rounds} rounds")
     for name, seconds in (("measured: a block with less one without", extra), ("counted: copy and writing thread", counted)):
         median = statistics.median(seconds)
         spread = f"{min(seconds):.3f} to {max(seconds):.3f}"
