@@ -206,6 +206,17 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         resume(tmp_path / "run", watcher=Told(1, stop))
 
 
+def test_killed_while_it_wrote_its_first_file(pictures, tmp_path):
+    """Then there is no run yet, and the same command begins it."""
+    (tmp_path / "run").mkdir()
+    for name in (".lock", "settings.toml.123.part"):
+        (tmp_path / "run" / name).write_bytes(b"[ru")
+    with pytest.raises(SettingsError, match=r"expected the folder of a run, with its settings.toml, found no such file; begin one with tr"):
+        resume(tmp_path / "run")
+    whole(pictures, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
 def test_a_folder_that_is_no_run(tmp_path, pictures):
     for folder, found in ((tmp_path / "nothing", "no such folder"), (pictures, "no such file")):
         with pytest.raises(SettingsError, match=f"expected the folder of a run, with its settings.toml, found {found}"):

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from provenet.errors import SettingsError, show_path
 
 LOCK_NAME = ".lock"
+UNFINISHED = re.compile(r".+\.\d+\.part")  # see files.appearing
 
 
 class RunFolder:
@@ -35,13 +36,20 @@ class RunFolder:
             raise _unwritable(path, error) from error
 
     def is_begun(self) -> bool:
-        """Whether there is anything in it but the lock."""
-        return any(name != LOCK_NAME for name in os.listdir(self.path))
+        """Whether there is anything in it but the lock and what a kill left of a file it was writing."""
+        return any(name != LOCK_NAME and not UNFINISHED.fullmatch(name) for name in os.listdir(self.path))
+
+    def remove_unfinished(self) -> None:
+        """Remove what a kill has left of files that it was writing."""
+        for name in os.listdir(self.path):
+            if UNFINISHED.fullmatch(name):
+                (self.path / name).unlink(missing_ok=True)
 
     def release(self, *, remove_if_unused: bool = False) -> None:
         """Let others have it. With `remove_if_unused` a folder in which nothing was kept is removed."""
         with contextlib.suppress(OSError):
             if not self.is_begun():
+                self.remove_unfinished()
                 (self.path / LOCK_NAME).unlink(missing_ok=True)
                 if remove_if_unused:
                     self.path.rmdir()

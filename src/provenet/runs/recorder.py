@@ -6,6 +6,7 @@ from typing import Any
 from provenet.errors import BundleError, SettingsError, show_path
 from provenet.metrics import Evaluation
 from provenet.report.facts import State
+from provenet.report.guarded import whole
 from provenet.runs.folder import RunFolder
 from provenet.runs.pages import RunPages, now
 from provenet.runs.settings import RunSettings, write_settings
@@ -45,8 +46,9 @@ class RunRecorder:
         self._pages_trouble = ""
         self.watcher = watcher
         self.keeper = SnapshotKeeper(SnapshotFolder(folder.snapshots), seconds_between=snapshot_seconds, on_trouble=watcher.note)
-        keep_bytes = int(resumed.facts["log_bytes"]) if resumed else 0
+        keep_bytes = whole(resumed.facts.get("log_bytes")) if resumed else 0
         try:
+            folder.remove_unfinished()
             self.keeper.folder.remove_parts()
             if not resumed:
                 write_settings(settings, folder.settings)
