@@ -26,8 +26,15 @@ class Net(nn.Module):
 
     def __init__(self, width=8):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.LazyLinear(4))
-        self(torch.zeros(2, 1, 8, 8))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, width, 3),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 3, 2),  # in another memory layout than a snapshot's
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.Linear(75, 4),
+        )
         self.body[0].bias.requires_grad_(False)
         self.to(memory_format=torch.channels_last)
 
