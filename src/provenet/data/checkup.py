@@ -68,7 +68,8 @@ class Checkup:
         stopping = sum(finding.stops == "always" for finding in self.findings)
         others = sum(finding.stops == "never" for finding in self.problems)
         if stopping:
-            return f"Training would stop at {_problems(stopping)} found; when mended"
+            which = _problems(stopping) if stopping == len(self.problems) else f"{stopping:,} of {_problems(len(self.problems))}"
+            return f"Training would stop at {which} found; when mended"
         if not self.can_train:
             rest = f" ({_problems(others, 'other ')} found would spoil what it tells)" if others else ""
             return f"Training would stop at the unreadable files; replace or remove them, or go on without{rest}"

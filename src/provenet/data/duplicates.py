@@ -55,7 +55,7 @@ def _are_identical_files(group: Sequence[Look]) -> bool | None:
         contents = set()
         for look in group:
             assert look.file is not None
-            with look.file.open("rb") as file:
+            with open(look.file, "rb") as file:
                 contents.add(hashlib.file_digest(file, "blake2b").digest())
     except OSError:  # gone since it was decoded
         return None

@@ -6,12 +6,14 @@ Each file is decoded once, by threads, as training decodes it; only a few number
 import hashlib
 import io
 import itertools
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from provenet.data.index import ImageSet
@@ -34,7 +36,8 @@ class Look:
     """The file, or the name and number of a picture in an array."""
     split: str
     label: str
-    file: Path | None
+    file: str | None
+    """Where it is, in the system's own bytes; None for a picture in an array."""
     width: int | None = None
     """In pixels, upright; None where it cannot be decoded, as `height`."""
     height: int | None = None
@@ -80,21 +83,25 @@ def _split_tasks(splits: dict[str, ImageSet]) -> Iterator[tuple[str, ImageSet, r
 
 def _choose_shown(splits: dict[str, ImageSet]) -> dict[str, set[int]]:
     """Split -> the numbers of the pictures to show: of each class some, evenly spread over all its splits."""
-    members: dict[str, list[tuple[str, int]]] = {}
+    members: dict[str, list[tuple[str, NDArray[np.int64]]]] = {}
     for split, images in splits.items():
-        for index, number in enumerate(images.labels.tolist()):
-            members.setdefault(images.classes[number], []).append((split, index))
+        by_class = np.split(np.argsort(images.labels, kind="stable"), np.cumsum(np.bincount(images.labels, minlength=len(images.classes))))
+        for label, indices in zip(images.classes, by_class, strict=False):  # after the last class nothing is left
+            members.setdefault(label, []).append((split, indices))
     shown: dict[str, set[int]] = {split: set() for split in splits}
-    for places in members.values():
-        for place in np.unique(np.linspace(0, len(places) - 1, min(len(places), SHOWN_OF_A_CLASS)).round().astype(int)):
-            split, index = places[place]
-            shown[split].add(index)
+    for parts in members.values():
+        total = sum(len(indices) for _, indices in parts)
+        places = np.unique(np.linspace(0, total - 1, min(total, SHOWN_OF_A_CLASS)).round().astype(np.int64))
+        for split, indices in parts:
+            shown[split].update(indices[places[(places >= 0) & (places < len(indices))]].tolist())
+            places = places - len(indices)
     return shown
 
 
 def _look(images: ImageSet, split: str, index: int, *, is_shown: bool) -> Look:
-    path, label, file = images.pictures.where(index), images.classes[images.labels[index]], images.pictures.file(index)
-    size_bytes = _size_bytes(file)
+    path, label, found = images.pictures.where(index), images.classes[images.labels[index]], images.pictures.file(index)
+    file = None if found is None else path if os.fspath(found) == path else os.fspath(found)  # one text for both: there may be millions
+    size_bytes = _size_bytes(found)
     try:
         picture = images.pictures.rgb(index)
     except ImageError as error:
