@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from provenet.checkup.checkup import Checkup
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
+from provenet.runs.check import check_data
 from provenet.runs.session import Run
 from provenet.runs.train import train
 
@@ -40,6 +43,33 @@ def write_class_folders(root: Path, images: ImageSet, ending: str = ".png") -> N
         folder = root / images.classes[label].replace("/", "-")
         folder.mkdir(parents=True, exist_ok=True)
         images.pictures.picture(index).save(folder / f"{index:05}{ending}")
+
+
+def photo(path: Path, seed: int, size: tuple[int, int] = (40, 40)) -> Path:
+    """A picture like no other, in whatever format the name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def fill(folder: Path, count: int, first_seed: int = 0) -> list[Path]:
+    """`count` different pictures in a class folder."""
+    return [photo(folder / f"{number:03}.png", first_seed + number) for number in range(count)]
+
+
+def build_flowers(root: Path, train: int = 22, val: int = 3, test: int = 2) -> Path:
+    """Two classes in three splits, nothing wrong with them."""
+    for number, label in enumerate(("daisy", "tulip")):
+        for offset, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
+            fill(root / split / label, count, first_seed=1_000 * number + 100 * offset)
+    return root
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Checkup]:
+    """Look at pictures before training; sheets and page go to tmp_path / "out"."""
+    return lambda data, **options: check_data(data, output=tmp_path / "out", **options)
 
 
 @pytest.fixture

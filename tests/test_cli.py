@@ -139,11 +139,56 @@ def test_classes_the_network_does_not_know(trained, class_folders, capsys):
     assert "found none of them but 'T-shirt-top', 'Trousers'; did you mean 'T-shirt/top'?" in err
 
 
+def test_a_check_ends_with_status_0_1_or_2(class_folders, capsys, tmp_path, monkeypatch):
+    class_folders("clothes", per_class=30, classes=2)
+    monkeypatch.chdir(tmp_path)
+    out, err = main(capsys, "check", "clothes")
+    assert not err
+    assert out.splitlines()[0] == "clothes: 60 pictures of 2 classes; val is held out of all, as training will"
+    assert out.splitlines()[-2:] == ["A picture of each class: checks/clothes/index.html", "Ready to train: provenet train clothes"]
+    assert sorted(os.listdir("checks/clothes")) == ["01-T-shirt-top.jpg", "02-Trouser.jpg", "index.html"]
+    (tmp_path / "clothes" / "Trouser" / "broken.png").touch()
+    out, err = main(capsys, "check", "clothes", "--val-fraction", "0.5", "-o", "elsewhere", status=1)
+    assert not err
+    assert "problem  1 unreadable file, empty (0 bytes); replace or remove" in out
+    assert out.splitlines()[-1].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
+    assert (tmp_path / "elsewhere" / "index.html").is_file()
+    for words, message in (
+        (["nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["clothes", "--val-fraction", "1"], "(--val-fraction): expected a number above 0 and below 1, found 1"),
+        (["clothes", "-o", "clothes/checks"], "clothes/checks: expected a folder outside of the pictures"),
+        ([], "DATA"),
+    ):
+        out, err = main(capsys, "check", *words, status=2)
+        assert not out
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_a_check_as_json_is_nothing_but_json(class_folders, tmp_path):
+    folder = class_folders("clothes", per_class=30, classes=2)
+    (folder / "Trouser" / "red\x1b[31m\n.png").touch()
+    out, err = run("check", "clothes", "--json", cwd=tmp_path, status=1)
+    result = json.loads(out)
+    assert not err
+    assert "\x1b" not in out
+    assert len(result["files"]) == 61
+    assert set(result["files"][0]) == {"path", "split", "class", "width", "height", "bytes", "problem"}
+    assert [row["sheet"] for row in result["classes"]] == ["checks/clothes/01-T-shirt-top.jpg", "checks/clothes/02-Trouser.jpg"]
+    assert all((tmp_path / row["sheet"]).is_file() for row in result["classes"])
+    assert (tmp_path / result["page"]).is_file()
+    plain, _ = run("check", "clothes", cwd=tmp_path, status=1)
+    assert "\x1b" not in plain
+    assert plain.splitlines()[-1] == result["verdict"]
+
+
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    commands = {"models": cli.models, "train": cli.train, "resume": cli.resume, "evaluate": cli.evaluate, "predict": cli.predict}
+    names = ("models", "check", "train", "resume", "evaluate", "predict")
+    commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "pattern json",
+        "check": "data output val_fraction json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device json",

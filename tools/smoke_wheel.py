@@ -22,6 +22,7 @@ def main() -> None:
         inside = zipfile.ZipFile(wheel).namelist()
         for wanted in (
             "provenet/py.typed",
+            "provenet/checkup/checkup.html.jinja",
             "provenet/data/samples/fashion-mini/LICENSE",
             "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
         ):
@@ -30,6 +31,7 @@ def main() -> None:
         binaries = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
         run(binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
         run(binaries / "provenet", "--version", cwd=folder)
+        run(binaries / "provenet", "check", "fashion-mini", cwd=folder)
         run(binaries / "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "1", "--output", "run", cwd=folder)
         run(binaries / "provenet", "evaluate", "run", "fashion-mini", cwd=folder)
         print(f"{wheel.name}, {wheel.stat().st_size:,} bytes, works in an empty environment")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provenet.models import blocks
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
+    from provenet.runs.check import check_data as check
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.resume import resume
     from provenet.runs.train import train
@@ -39,6 +40,7 @@ __all__ = [
     "ProvenetError",
     "__version__",
     "blocks",
+    "check",
     "create_model",
     "evaluate",
     "list_models",
@@ -57,6 +59,7 @@ _HOMES = {
     "Preprocessing": "provenet.preprocessing:Preprocessing",
     "ProvenetError": "provenet.errors:ProvenetError",
     "blocks": "provenet.models.blocks:",
+    "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "list_models": "provenet.models.catalog:list_models",

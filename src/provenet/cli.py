@@ -59,6 +59,39 @@ def models(pattern: str = "*", *, json: Flag = False) -> None:
 
 
 @app.command
+def check(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    val_fraction: float | None = None,
+    json: Flag = False,
+) -> int:
+    """Look at every picture before you train: what is broken, there twice, missing, rare or ignored; and a picture of each class.
+
+    Ends with status 0 where training would work and nothing is wrong, 1 where there are problems.
+
+    Args:
+        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        output: The folder for the page and a picture of each class; by default checks/DATA.
+        val_fraction: The part of each class that training will hold out where there are no validation pictures.
+        json: Print everything as JSON, each file by name.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.check import check_data
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        checkup = check_data(data, output=output, val_fraction=val_fraction, watcher=terminal)
+    if json:
+        _print_json(checkup.to_dict())
+    else:
+        print(checkup)
+    return 1 if checkup.problems else 0
+
+
+@app.command
 def train(
     data: str | None = None,
     /,
@@ -231,7 +264,7 @@ def predict(
 
 
 def main(words: list[str] | None = None) -> NoReturn:
-    """Run one command and end the process: status 0, or 2 with one line for input that cannot be used."""
+    """Run one command and end the process: status 0, 1 where `check` found problems, or 2 with one line for input that cannot be used."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, it stays open
@@ -239,7 +272,7 @@ def main(words: list[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):  # names in any script, whatever the system's own encoding
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        app(words, exit_on_error=False, print_error=False)
+        status = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except ProvenetError as error:
         _complain(error)
@@ -259,7 +292,7 @@ def main(words: list[str] | None = None) -> NoReturn:
             "free some space or check the path"
         )
         raise SystemExit(2) from None
-    raise SystemExit(0)
+    raise SystemExit(status or 0)
 
 
 def _complain(message: object) -> None:
@@ -278,8 +311,7 @@ def _print_run(run: "Run", *, json: bool) -> None:
 
 
 def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, allow_nan=False)
-    print()
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _print_csv(predictions: list[Any]) -> None:

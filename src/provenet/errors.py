@@ -14,11 +14,15 @@ class ProvenetError(Exception):
 
 
 class DataError(ProvenetError):
-    """A folder, index or data-set file that cannot be used."""
+    """A folder, index or data-set file that cannot be used. `kind` says in a word or two what is wrong, for machines."""
+
+    def __init__(self, message: str, kind: str = "unusable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ImageError(DataError):
-    """One picture that cannot be decoded; the message names its file."""
+    """One picture that cannot be decoded; the message names its file, `kind` is one of `data.decode.KINDS`."""
 
 
 class SettingsError(ProvenetError):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenet.data.decode import LARGEST_PIXELS, read_picture, to_square
+from provenet.data.decode import KINDS, LARGEST_PIXELS, read_picture, to_square
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
 
@@ -98,7 +98,7 @@ def test_resizing_is_pillows_own():
 
 
 def broken_files(folder):
-    """Name -> what the message must say; each file is written."""
+    """Name -> kind, and what the message must say; each file is written."""
     Image.fromarray(np.stack([GRADIENT] * 3, -1)).save(folder / "whole.jpg")
     Image.effect_noise((64, 64), 90).save(folder / "noise.png")
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-400])
@@ -112,23 +112,43 @@ def broken_files(folder):
     (folder / "bomb.pgm").write_bytes(b"P5\n20000 10000\n255\n" + bytes(64))
     (folder / "medium-bomb.pgm").write_bytes(b"P5\n15000 10000\n255\n" + bytes(64))
     (folder / "larger-bomb.pgm").write_bytes(b"P5\n2000000 2000000\n255\n" + bytes(64))
+    too_many = ("too many pixels", f"one of more than {LARGEST_PIXELS:,} pixels")
     return {
-        "cut.jpg": "a damaged one (", "cut.png": "a damaged one", "empty.jpg": "an empty file (0 bytes)",
-        "text.jpg": "18 bytes in no known image format", "script.jpg": "in no known image format", "gone.jpg": "nothing readable",
-        "float.tif": "floating-point", "bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
-        "medium-bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
-        "pipe.jpg": "something that is no file",
-        "larger-bomb.pgm": f"one of more than {LARGEST_PIXELS:,} pixels",
-    }  # fmt: skip
+        "cut.jpg": ("damaged", "a damaged one ("),
+        "cut.png": ("damaged", "a damaged one"),
+        "empty.jpg": ("empty", "an empty file (0 bytes)"),
+        "text.jpg": ("unknown format", "18 bytes in no known image format"),
+        "script.jpg": ("unknown format", "in no known image format"),
+        "gone.jpg": ("missing", "nothing readable"),
+        "float.tif": ("floating point", "floating-point"),
+        "pipe.jpg": ("no file", "something that is no file"),
+        "bomb.pgm": too_many,
+        "medium-bomb.pgm": too_many,
+        "larger-bomb.pgm": too_many,
+    }
 
 
 def test_broken_files_are_named_with_what_is_wrong(tmp_path):
     expected = broken_files(tmp_path)
     assert len(expected) == 11
-    for name, message in expected.items():
+    for name, (kind, message) in expected.items():
         with pytest.raises(ImageError) as caught:
             read_picture(tmp_path / name, 3)
         text = str(caught.value)
         assert message in text, text
+        assert caught.value.kind == kind
         assert str(tmp_path / name) in text
         assert "\n" not in text
+    assert {kind for kind, _ in expected.values()} == set(KINDS) - {"not permitted"}
+
+
+def test_a_file_that_may_not_be_read_is_told_from_a_damaged_one(tmp_path, monkeypatch):
+    Image.fromarray(GRADIENT).save(tmp_path / "closed.png")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)  # the superuser, as whom tests may run, may read everything
+    with pytest.raises(ImageError, match="may not be read") as caught:
+        read_picture(tmp_path / "closed.png", 3)
+    assert caught.value.kind == "not permitted"

@@ -14,6 +14,7 @@ from conftest import take, write_class_folders
 from provenet.data.builtin import FASHION_FILES, fetch, read_fashion_mnist
 from provenet.data.holdout import LARGEST_DEFAULT_HOLDOUT, Memory, choose_holdout, default_fraction, divide
 from provenet.data.idx import read_idx, write_idx
+from provenet.data.ignored import Reason
 from provenet.data.index import DataSet
 from provenet.data.sources import open_data
 from provenet.errors import DataError
@@ -323,3 +324,80 @@ def test_grey_and_colour_are_told_apart_by_the_whole_set(class_folders):
     for path in folder.glob("*/*.png"):
         path.write_bytes(b"")
     assert open_data(folder).splits["all"].pictures.native_channels() == 3
+
+
+def build_a_messy_folder(class_folders):
+    """Two good classes and one of everything that is passed over -> the folder, and what must be said of each thing."""
+    folder = class_folders("messy/train", classes=2, per_class=3).parent
+    class_folders("messy/val", classes=2, per_class=2, split="test")
+    (folder / "train" / "Trouser" / ".DS_Store").touch()
+    (folder / "train" / ".git").mkdir()
+    (folder / ".hidden.png").touch()
+    (folder / "train" / "Trouser" / "labels.csv").touch()
+    (folder / "train" / "Trouser" / "README").touch()
+    (folder / "train" / "Trouser" / "up").symlink_to("..", target_is_directory=True)
+    (folder / "train" / "Trouser" / "gone").symlink_to("nowhere")
+    (folder / "train" / "Trouser" / "folder.png").mkdir()
+    (folder / "train" / "stray.jpg").touch()
+    (folder / "train" / "Coat").symlink_to("nowhere", target_is_directory=True)
+    (folder / "val" / "Coat").mkdir()
+    (folder / "readme.txt").touch()
+    (folder / "samples").mkdir()
+    (folder / "test").mkdir()
+    (folder / "test" / "1.jpg").touch()
+    return folder, {
+        "train/Trouser/.DS_Store": Reason.HIDDEN,
+        "train/.git": Reason.HIDDEN,
+        ".hidden.png": Reason.HIDDEN,
+        "train/Trouser/labels.csv": Reason.NO_PICTURE,
+        "train/Trouser/README": Reason.NO_PICTURE,
+        "train/Trouser/up": Reason.READ_BEFORE,
+        "train/Trouser/gone": Reason.LEADS_NOWHERE,
+        "train/Trouser/folder.png": Reason.NO_PICTURES_INSIDE,
+        "train/stray.jpg": Reason.FILE_BESIDE_FOLDERS,
+        "train/Coat": Reason.LEADS_NOWHERE,
+        "val/Coat": Reason.EMPTY_CLASS,
+        "readme.txt": Reason.FILE_BESIDE_FOLDERS,
+        "samples": Reason.FOLDER_BESIDE_SPLITS,
+        "test": Reason.NO_LABELS,
+    }
+
+
+def test_everything_that_is_passed_over_is_recorded_with_its_reason(class_folders):
+    folder, expected = build_a_messy_folder(class_folders)
+    data = open_data(folder)
+    assert {item.path.removeprefix(f"{folder}/"): item.reason for item in data.ignored} == expected
+    assert len(data.ignored) == len(expected)
+    assert set(expected.values()) == set(Reason) - {Reason.BESIDE_IDX}
+    told = "\n".join(data.notes)
+    assert f"{folder}/train/Trouser: passed over what is no picture by its ending (1 .csv, 1 no ending)" in told
+    assert f"{folder}/train: passed over 1 pictures beside the class folders, of no class" in told
+    assert f"{folder}/val/Coat has no pictures" in told
+    assert "hidden" not in told  # nobody expects those to be read
+    assert "readme" not in told
+
+
+def test_what_lies_beside_idx_files_is_recorded(tmp_path, mini):
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", take(mini["train"], per_class=1).pictures.pixels[..., 0])
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(10, dtype=np.uint8))
+    (tmp_path / "readme.txt").touch()
+    data = open_data(tmp_path)
+    assert [(item.path, item.reason) for item in data.ignored] == [(f"{tmp_path}/readme.txt", Reason.BESIDE_IDX)]
+    assert data.notes == []
+
+
+def test_whoever_can_go_on_hears_of_every_problem_at_once(class_folders):
+    folder = class_folders("many/train", classes=2, per_class=3).parent
+    class_folders("many/valid", classes=2, per_class=2)
+    (folder / "train" / "Empty").mkdir()
+    (folder / "train" / "red\x1b[31m").mkdir()
+    (folder / "val").mkdir()
+    (folder / "test" / "Trouser").mkdir(parents=True)
+    heard = []
+    data = open_data(folder, on_problem=heard.append)
+    assert [problem.kind for problem in heard] == ["split twice", "no pictures", "class name", "empty class", "empty class", "no classes"]
+    assert data.splits["train"].counts() == {"Empty": 0, "T-shirt-top": 3, "Trouser": 3, "red\ufffd[31m": 0}
+    assert data.splits["test"].counts() == {"Trouser": 0}
+    assert set(data.splits) == {"train", "test"}
+    with pytest.raises(DataError, match="expected one folder for val"):
+        open_data(folder)

@@ -20,6 +20,8 @@ from provenet.preprocessing import Preprocessing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+KINDS = ("missing", "no file", "empty", "not permitted", "unknown format", "too many pixels", "floating point", "damaged")
+"""What can be wrong with a picture's file; `ImageError.kind` is one of them."""
 LARGEST_PIXELS = 89_478_485  # at which Pillow begins to warn; up to 1.1 gigabytes while it is decoded
 LARGE_PIXELS = 25_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
@@ -38,9 +40,10 @@ def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
             with _one_large_picture if is_large else contextlib.nullcontext():
                 return convert_picture(opened, channels)
     except ImageError as error:
-        raise ImageError(f"{show_path(path)}: {error}") from error
+        raise ImageError(f"{show_path(path)}: {error}", error.kind) from error
     except Exception as error:  # decoders of damaged files raise anything from OSError to IndexError
-        raise ImageError(f"{show_path(path)}: expected an image, found {_what_is_wrong(path, error)}; replace or remove it") from error
+        kind, found = _what_is_wrong(path, error)
+        raise ImageError(f"{show_path(path)}: expected an image, found {found}; replace or remove it", kind) from error
 
 
 class Header(NamedTuple):
@@ -67,7 +70,9 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
     try:
         picture = ImageOps.exif_transpose(picture)
         if picture.mode == "F":
-            raise ImageError("expected whole-number pixels, found floating-point ones (mode F); save it with 8 or 16 bits")
+            raise ImageError(
+                "expected whole-number pixels, found floating-point ones (mode F); save it with 8 or 16 bits", "floating point"
+            )
         if picture.mode.startswith("I"):  # 16-bit grey in one of its byte orders, or 32-bit holding 16
             picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
         if picture.has_transparency_data:
@@ -76,7 +81,7 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
             picture.paste(colour, mask=colour)
         return picture.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reads a file's pixels only here
-        raise ImageError(f"expected an image, found a damaged one ({error}); replace or remove it") from error
+        raise ImageError(f"expected an image, found a damaged one ({error}); replace or remove it", "damaged") from error
 
 
 def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -99,19 +104,21 @@ def _refuse_devices(path: str | os.PathLike[str]) -> None:
         raise OSError("no file")
 
 
-def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> str:
+def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> tuple[str, str]:
+    """One of KINDS, and the same in words."""
     try:
         size_bytes = Path(path).stat().st_size
     except (OSError, ValueError) as missing:
-        return f"nothing readable ({getattr(missing, 'strerror', None) or missing})"
+        kind = "not permitted" if isinstance(missing, PermissionError) else "missing"
+        return kind, f"nothing readable ({getattr(missing, 'strerror', None) or missing})"
     if not os.path.isfile(path):
-        return "something that is no file"
+        return "no file", "something that is no file"
     if size_bytes == 0:
-        return "an empty file (0 bytes)"
+        return "empty", "an empty file (0 bytes)"
     if isinstance(error, PermissionError):
-        return "a file that may not be read (permission denied)"
+        return "not permitted", "a file that may not be read (permission denied)"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"one of more than {LARGEST_PIXELS:,} pixels, which is the limit"
+        return "too many pixels", f"one of more than {LARGEST_PIXELS:,} pixels, which is the limit"
     if isinstance(error, UnidentifiedImageError):
-        return f"{size_bytes:,} bytes in no known image format"
-    return f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"
+        return "unknown format", f"{size_bytes:,} bytes in no known image format"
+    return "damaged", f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"

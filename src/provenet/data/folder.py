@@ -1,21 +1,21 @@
 """Class folders: `DATA/CLASS/…/picture.jpg`, or the same below `DATA/train`, `DATA/val` and `DATA/test`.
 
 A class is the name of a folder; whatever lies below it, at any depth, is of that class. Names are compared in Unicode's composed
-form, because some systems store the same name decomposed. Hidden files and files that are no pictures by their ending are passed
-over and counted.
+form, because some systems store the same name decomposed. Whatever is passed over is recorded with its reason.
 """
 
 import os
 import unicodedata
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from provenet.data.decode import EXTENSIONS
+from provenet.data.ignored import Ignored, Reason, summarise
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.pictures import PictureFiles
-from provenet.errors import DataError, is_plain_text, show_path
+from provenet.errors import DataError, is_plain_text, printable, show_path
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -23,143 +23,205 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 
-
-def read_folder(root: Path) -> DataSet:
-    """The class folders below `root`, by split where there are split folders."""
-    folders = _subfolders(root)
-    notes: list[str] = []
-    splits = _split_folders(folders)
-    for name in sorted(set(folders) - set(splits.values())) if splits else ():
-        notes.append(f"{show_path(folders[name])} is beside the split folders and is not read")
-    if splits.get("test") and _has_no_classes(folders[splits["test"]]):
-        notes.append(f"{show_path(folders[splits['test']])} has no class folders and is not read; `provenet predict` names its pictures")
-        del splits["test"]
-    if splits:
-        image_sets = {split: _read_classes(folders[name], notes, may_be_empty=split != "train") for split, name in splits.items()}
-    else:
-        image_sets = {"all": _read_classes(root, notes, may_be_empty=False)}
-    return DataSet(show_path(root.resolve().name or root), image_sets, notes=notes)
+OnProblem = Callable[[DataError], None]
+"""Told of each thing that training refuses: it raises it, or keeps it, and then the rest is read."""
 
 
-def find_pictures(folder: Path, notes: list[str]) -> list[str]:
-    """Paths below `folder`, relative to it and sorted, of all files with a picture's ending. What is passed over is added to `notes`.
+def raise_it(problem: DataError) -> None:
+    """The `OnProblem` of whoever cannot go on."""
+    raise problem
+
+
+def read_folder(root: Path, on_problem: OnProblem = raise_it) -> DataSet:
+    """The class folders below `root`, by split where there are split folders. A root without any folder cannot be gone on from."""
+    folders = _subfolders(_list(root, raise_it))
+    if not folders:
+        raise _without_classes(root)
+    reader = _Reader(on_problem)
+    return DataSet(show_path(root.resolve().name or root), reader.read(root, folders), ignored=reader.ignored)
+
+
+def find_pictures(folder: Path) -> tuple[list[str], list[Ignored]]:
+    """Paths below `folder`, relative to it and sorted, of all files with a picture's ending; and what was passed over.
 
     Links are followed, but not to a folder above, nor to one already read by whatever name, so loops end.
     """
-    found: list[str] = []
-    passed_over: Counter[str] = Counter()
-    seen = {_identity(above) for above in folder.resolve().parents}
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        here = folder / below
-        identity = _identity(here)
-        if identity in seen:
-            notes.append(f"{show_path(here)} leads to a folder above or already read; it is not read again")
-            continue
-        seen.add(identity)
-        for entry in _list(here):
-            path = os.path.join(below, entry.name)
-            if entry.name.startswith("."):
-                continue
-            if os.path.isdir(entry.path):
-                waiting.append(path)
-            elif Path(entry.name).suffix.lower() in EXTENSIONS:
-                found.append(path)
+    reader = _Reader(raise_it)
+    return reader.find_pictures(folder), reader.ignored
+
+
+class _Reader:
+    """One reading of a folder: who is told of problems, and what was passed over so far."""
+
+    def __init__(self, on_problem: OnProblem) -> None:
+        self.on_problem = on_problem
+        self.ignored: list[Ignored] = []
+
+    def read(self, root: Path, folders: dict[str, Path]) -> dict[str, ImageSet]:
+        """Split -> its pictures, or `all` where the folders are classes."""
+        splits = self._split_folders(folders)
+        if not splits:
+            return {"all": self._read_classes(root, may_be_empty=False)}
+        self._pass_over_files(root)
+        for name in sorted(set(folders) - set(splits.values())):
+            self._pass_over(folders[name], Reason.FOLDER_BESIDE_SPLITS, root)
+        image_sets = {}
+        for split, name in splits.items():
+            if not self._has_no_classes(folders[name]):
+                image_sets[split] = self._read_classes(folders[name], may_be_empty=split != "train")
+            elif split == "test":
+                self._pass_over(folders[name], Reason.NO_LABELS, root)
             else:
-                passed_over[Path(entry.name).suffix.lower() or "no ending"] += 1
-    if passed_over:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(passed_over.items()))
-        notes.append(f"{show_path(folder)}: passed over what is no picture by its ending ({kinds})")
-    return sorted(found)
+                self.on_problem(_without_classes(folders[name]))
+        return image_sets
+
+    def find_pictures(self, folder: Path) -> list[str]:
+        """As the function of that name."""
+        found: list[str] = []
+        like_pictures: list[str] = []
+        seen = {_identity(above, self.on_problem) for above in folder.resolve().parents}
+        waiting = [""]
+        while waiting:
+            below = waiting.pop()
+            here = folder / below
+            identity = _identity(here, self.on_problem)
+            if identity is None:
+                continue
+            if identity in seen:
+                self._pass_over(here, Reason.READ_BEFORE, folder)
+                continue
+            seen.add(identity)
+            for entry in _list(here, self.on_problem):
+                path = os.path.join(below, entry.name)
+                is_named_like_a_picture = Path(entry.name).suffix.lower() in EXTENSIONS
+                if entry.name.startswith("."):
+                    self._pass_over(entry.path, Reason.HIDDEN, folder)
+                elif os.path.isdir(entry.path):
+                    waiting.append(path)
+                    like_pictures += [path] if is_named_like_a_picture else []
+                elif is_named_like_a_picture:
+                    found.append(path)
+                else:
+                    self._pass_over(entry.path, _why_no_picture(entry), folder)
+        for path in like_pictures:
+            if not any(name.startswith(path + os.sep) for name in found):
+                self._pass_over(folder / path, Reason.NO_PICTURES_INSIDE, folder)
+        return sorted(found)
+
+    def _read_classes(self, folder: Path, *, may_be_empty: bool) -> ImageSet:
+        self._pass_over_files(folder)
+        class_folders = _subfolders(_list(folder, self.on_problem))
+        names = {name: self._class_name(path) for name, path in sorted(class_folders.items())}
+        classes = sorted(set(names.values()))
+        paths: list[str] = []
+        labels: list[int] = []
+        for name, class_name in names.items():
+            inside = self._read_class(class_folders[name], folder, may_be_empty=may_be_empty)
+            paths += [os.path.join(name, path) for path in inside]
+            labels += [classes.index(class_name)] * len(inside)
+        if not paths:
+            found = f"expected pictures in its {len(classes)} class folders, found none"
+            self.on_problem(DataError(f"{show_path(folder)}: {found}; add some or remove the folder", "no pictures"))
+        return ImageSet(show_path(folder), tuple(classes), np.array(labels, dtype=np.int64), PictureFiles(folder, paths))
+
+    def _read_class(self, folder: Path, place: Path, *, may_be_empty: bool) -> list[str]:
+        num_before = len(self.ignored)
+        found = self.find_pictures(folder)
+        if found:
+            return found
+        lines = summarise(self.ignored[num_before:])
+        if not may_be_empty:
+            other = f" ({lines[0]})" if lines else ""
+            nothing = f"expected pictures of this class, found none{other}"
+            self.on_problem(DataError(f"{show_path(folder)}: {nothing}; add some or remove the folder", "empty class"))
+        self._pass_over(folder, Reason.EMPTY_CLASS, place)
+        return []
+
+    def _class_name(self, folder: Path) -> str:
+        name = unicodedata.normalize("NFC", show_path(folder.name))
+        if is_plain_text(folder.name):  # bytes that are no text come as lone surrogates
+            return name
+        problem = "expected a class name of plain text, found other characters in it"
+        self.on_problem(DataError(f"{show_path(folder)!r}: {problem}; rename the folder", "class name"))
+        return printable(name)
+
+    def _split_folders(self, folders: dict[str, Path]) -> dict[str, str]:
+        """Split -> folder name, or nothing where the folders are classes.
+
+        A folder `train` that holds class folders, with another split beside it, is a split; so is anything if all folders are splits.
+        Without another split, `train` beside folders that hold pictures is a class: trains beside cars.
+        """
+        splits: dict[str, str] = {}
+        for name in sorted(folders):
+            split = SPLIT_NAMES.get(name.lower())
+            if split in splits:
+                twice = f"expected one folder for {split}, found {splits[split]!r} too"
+                self.on_problem(DataError(f"{show_path(folders[name])}: {twice}; remove or rename one", "split twice"))
+            elif split:
+                splits[split] = name
+        with_classes = {split for split, name in splits.items() if not self._has_no_classes(folders[name])}
+        others_are_classes = any(self._holds_pictures(path) for name, path in folders.items() if name not in splits.values())
+        is_split = with_classes and (("train" in with_classes and len(splits) > 1) or not others_are_classes)
+        return splits if is_split else {}
+
+    def _has_no_classes(self, folder: Path) -> bool:
+        return not _subfolders(_list(folder, self.on_problem))
+
+    def _holds_pictures(self, folder: Path) -> bool:
+        return any(Path(entry.name).suffix.lower() in EXTENSIONS for entry in _list(folder, self.on_problem))
+
+    def _pass_over_files(self, folder: Path) -> None:
+        """What lies beside class folders or split folders and is no folder."""
+        for entry in _list(folder, self.on_problem):
+            if entry.name.startswith("."):
+                self._pass_over(entry.path, Reason.HIDDEN, folder)
+            elif _leads_nowhere(entry):
+                self._pass_over(entry.path, Reason.LEADS_NOWHERE, folder)
+            elif not os.path.isdir(entry.path):
+                self._pass_over(entry.path, Reason.FILE_BESIDE_FOLDERS, folder)
+
+    def _pass_over(self, path: str | os.PathLike[str], reason: Reason, place: Path) -> None:
+        self.ignored.append(Ignored(show_path(path), reason, show_path(place)))
 
 
-def _read_classes(folder: Path, notes: list[str], *, may_be_empty: bool) -> ImageSet:
-    class_folders = _subfolders(folder)
-    if not class_folders:
-        raise DataError(
-            f"{show_path(folder)}: expected a folder for each class with its pictures inside, found no folder; make one a class"
-        )
-    classes = sorted({_class_name(path) for path in class_folders.values()})
-    paths: list[str] = []
-    labels: list[int] = []
-    for name in sorted(class_folders):
-        inside_notes: list[str] = []
-        inside = find_pictures(class_folders[name], inside_notes)
-        if not inside and not may_be_empty:
-            other = f" ({inside_notes[0]})" if inside_notes else ""
-            raise DataError(
-                f"{show_path(class_folders[name])}: expected pictures of this class, found none{other}; add some or remove the folder"
-            )
-        if not inside:
-            notes.append(f"{show_path(class_folders[name])} has no pictures")
-        notes += inside_notes
-        paths += [os.path.join(name, path) for path in inside]
-        labels += [classes.index(_class_name(class_folders[name]))] * len(inside)
-    if not paths:
-        raise DataError(
-            f"{show_path(folder)}: expected pictures in its {len(classes)} class folders, found none; add some or remove the folder"
-        )
-    return ImageSet(show_path(folder), tuple(classes), np.array(labels, dtype=np.int64), PictureFiles(folder, paths))
+def _subfolders(entries: list[os.DirEntry[str]]) -> dict[str, Path]:
+    return {entry.name: Path(entry.path) for entry in entries if os.path.isdir(entry.path) and not entry.name.startswith(".")}
 
 
-def _subfolders(folder: Path) -> dict[str, Path]:
-    return {entry.name: Path(entry.path) for entry in _list(folder) if os.path.isdir(entry.path) and not entry.name.startswith(".")}
+def _why_no_picture(entry: os.DirEntry[str]) -> Reason:
+    return Reason.LEADS_NOWHERE if _leads_nowhere(entry) else Reason.NO_PICTURE
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def _identity(folder: Path, on_problem: OnProblem) -> tuple[int, int] | None:
     try:
         status = folder.stat()
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        on_problem(_unreadable(folder, error))
+        return None
     return status.st_dev, status.st_ino
 
 
-def _list(folder: Path) -> list[os.DirEntry[str]]:
+def _list(folder: Path, on_problem: OnProblem) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        on_problem(_unreadable(folder, error))
+        return []
 
 
 def _unreadable(folder: Path, error: OSError) -> DataError:
     return DataError(
-        f"{show_path(folder)}: expected a readable folder, found: {error.strerror or error}; check the path and its permissions"
+        f"{show_path(folder)}: expected a readable folder, found: {error.strerror or error}; check the path and its permissions",
+        "unreadable folder",
     )
 
 
-def _split_folders(folders: dict[str, Path]) -> dict[str, str]:
-    """Split -> folder name, or nothing where the folders are classes.
-
-    A folder `train` that holds class folders, with another split beside it, is a split; so is anything if all folders are splits.
-    Without another split, `train` beside folders that hold pictures is a class: trains beside cars.
-    """
-    splits: dict[str, str] = {}
-    for name in sorted(folders):
-        split = SPLIT_NAMES.get(name.lower())
-        if split in splits:
-            raise DataError(
-                f"{show_path(folders[name])}: expected one folder for {split}, found {splits[split]!r} too; remove or rename one"
-            )
-        if split:
-            splits[split] = name
-    with_classes = {split for split, name in splits.items() if not _has_no_classes(folders[name])}
-    others_are_classes = any(_holds_pictures(path) for name, path in folders.items() if name not in splits.values())
-    is_split = with_classes and (("train" in with_classes and len(splits) > 1) or not others_are_classes)
-    return splits if is_split else {}
-
-
-def _has_no_classes(folder: Path) -> bool:
-    return not _subfolders(folder)
-
-
-def _holds_pictures(folder: Path) -> bool:
-    return any(Path(entry.name).suffix.lower() in EXTENSIONS for entry in _list(folder))
-
-
-def _class_name(folder: Path) -> str:
-    name = unicodedata.normalize("NFC", show_path(folder.name))
-    if not is_plain_text(folder.name):  # bytes that are no text come as lone surrogates
-        raise DataError(f"{show_path(folder)!r}: expected a class name of plain text, found other characters in it; rename the folder")
-    return name
+def _without_classes(folder: Path) -> DataError:
+    return DataError(
+        f"{show_path(folder)}: expected a folder for each class with its pictures inside, found no folder; make one a class", "no classes"
+    )

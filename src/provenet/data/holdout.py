@@ -93,12 +93,17 @@ def divide(data: DataSet, *, val_fraction: float, seed: int) -> TrainingSplits:
     test = data.splits["test"].with_classes(everything.classes) if "test" in data.splits else None
     if "val" in data.splits:
         return TrainingSplits(everything, data.splits["val"].with_classes(everything.classes), test, None, None)
-    is_val = choose_holdout(everything, val_fraction=val_fraction, seed=seed)
-    if not is_val.any():
+    train, val = hold_out(everything, val_fraction=val_fraction, seed=seed)
+    if not len(val):
         raise DataError(f"{everything.name}: expected at least two pictures in some class, to validate on one; add pictures")
-    train, val = everything.select(np.flatnonzero(~is_val)), everything.select(np.flatnonzero(is_val))
-    train, val = replace(train, name=f"{everything.name} (train)"), replace(val, name=f"{everything.name} (val)")
     return TrainingSplits(train, val, test, source, _remember(train, val, seed))
+
+
+def hold_out(images: ImageSet, *, val_fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The pictures to train on and those to validate on; none of these where no class has two."""
+    is_val = choose_holdout(images, val_fraction=val_fraction, seed=seed)
+    train, val = images.select(np.flatnonzero(~is_val)), images.select(np.flatnonzero(is_val))
+    return replace(train, name=f"{images.name} (train)"), replace(val, name=f"{images.name} (val)")
 
 
 def choose_holdout(images: ImageSet, *, val_fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from provenet.data.ignored import Ignored, summarise
 from provenet.data.pictures import Pictures
 from provenet.errors import DataError, suggest
 
@@ -74,5 +75,10 @@ class DataSet:
     splits: dict[str, ImageSet]
     can_mirror: bool = True
     """Whether a mirrored picture is still of its class; digits are not."""
-    notes: list[str] = field(default_factory=list)
-    """What was passed over and why, for people."""
+    ignored: list[Ignored] = field(default_factory=list)
+    """What was passed over and why."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The same for people who train, in a few lines."""
+        return summarise(self.ignored)

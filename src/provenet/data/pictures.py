@@ -33,6 +33,14 @@ class Pictures(ABC):
         """The stored square of one picture, uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
 
     @abstractmethod
+    def rgb(self, index: int) -> Image.Image:
+        """One whole picture, upright, of mode RGB. Raises ImageError for one that cannot be decoded."""
+
+    @abstractmethod
+    def file(self, index: int) -> Path | None:
+        """The file one picture is in, where each has its own."""
+
+    @abstractmethod
     def where(self, index: int) -> str:
         """What to call one picture in a message or a table."""
 
@@ -73,6 +81,12 @@ class PictureFiles(Pictures):
 
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         return to_square(read_picture(self.root / self.paths[index], preprocessing.channels), preprocessing)
+
+    def rgb(self, index: int) -> Image.Image:
+        return read_picture(self.file(index), 3)
+
+    def file(self, index: int) -> Path:
+        return self.root / self.paths[index]
 
     def where(self, index: int) -> str:
         return show_path(self.root / self.paths[index])
@@ -124,6 +138,12 @@ class PixelArray(Pictures):
 
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         return to_square(convert_picture(self.picture(index), preprocessing.channels), preprocessing)
+
+    def rgb(self, index: int) -> Image.Image:
+        return self.picture(index).convert("RGB")
+
+    def file(self, index: int) -> None:
+        del index
 
     def picture(self, index: int) -> Image.Image:
         """One of them as Pillow has it."""

@@ -1,17 +1,21 @@
 """Any DATA that the command line takes -> a DataSet: a built-in name, a folder of IDX files, or class folders."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from provenet.data.builtin import BUILTIN, Progress, read_idx_folder
-from provenet.data.folder import read_folder
+from provenet.data.folder import OnProblem, raise_it, read_folder
 from provenet.data.idx import find_idx, find_lonely
+from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet
 from provenet.errors import DataError, show_path, suggest
 
 
-def open_data(data: str | os.PathLike[str], progress: Progress | None = None) -> DataSet:
+def open_data(data: str | os.PathLike[str], progress: Progress | None = None, on_problem: OnProblem = raise_it) -> DataSet:
     """The data set of that name, or in that folder. Raises DataError with what was expected, found, and what to do.
+
+    Where a folder can be gone on with, though not trained on, the error goes to `on_problem`.
 
     >>> {split: len(images) for split, images in open_data("fashion-mini").splits.items()}
     {'train': 6000, 'test': 1000}
@@ -31,6 +35,15 @@ def open_data(data: str | os.PathLike[str], progress: Progress | None = None) ->
         )
     if lonely := find_lonely(folder):
         raise DataError(f"{show_path(folder)}: expected {lonely} or {lonely}.gz beside its twin, found neither; add it")
-    if find_idx(folder):
-        return read_idx_folder(show_path(folder.resolve().name), folder)
-    return read_folder(folder)
+    if paths := find_idx(folder):
+        return replace(read_idx_folder(show_path(folder.resolve().name), folder), ignored=_beside_idx(folder, paths))
+    return read_folder(folder, on_problem)
+
+
+def _beside_idx(folder: Path, paths: dict[str, tuple[Path, Path]]) -> list[Ignored]:
+    read = {path.name for pair in paths.values() for path in pair}
+    return [
+        Ignored(show_path(folder / name), Reason.HIDDEN if name.startswith(".") else Reason.BESIDE_IDX, show_path(folder))
+        for name in sorted(os.listdir(folder))
+        if name not in read
+    ]

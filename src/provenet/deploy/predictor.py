@@ -15,6 +15,7 @@ from torch import Tensor
 
 from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
+from provenet.data.ignored import summarise
 from provenet.errors import DataError, ImageError, show_path
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.metrics import TOP
@@ -117,10 +118,11 @@ def list_pictures(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], 
         if not os.path.isdir(path):
             found.append(path)
             continue
-        inside = find_pictures(path, notes)
+        inside, ignored = find_pictures(path)
         if not inside:
             raise DataError(f"{show_path(path)}: expected pictures in this folder, found none; name picture files or another folder")
         found += [path / name for name in inside]
+        notes += summarise(ignored)
     return found, notes
 
 

@@ -1,0 +1,1 @@
+"""What is wrong with labelled pictures, before anybody trains on them."""

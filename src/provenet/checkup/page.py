@@ -1,0 +1,46 @@
+"""A checkup as a page: one HTML file beside its contact sheets, without script and without network."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from provenet.checkup.checkup import Checkup
+from provenet.checkup.findings import LEVELS
+from provenet.checkup.text import by_reason, describe_sizes, table_rows
+from provenet.errors import printable
+
+FEW_DETAILS = 5
+MOST_DETAILS = 200
+TEMPLATE = Path(__file__).with_name("checkup.html.jinja")
+
+
+def render_page(checkup: Checkup) -> str:
+    """The whole of the page. Names come from strangers: each is escaped, and freed of control characters."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
+    )
+    facts = checkup.facts
+    head, rows = table_rows(facts)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        checkup=checkup,
+        facts=facts,
+        state="ready" if not checkup.problems else "stop" if not checkup.can_train else "doubt",
+        tally=_tally(checkup),
+        sizes=describe_sizes(facts),
+        head=head,
+        rows=rows,
+        ignored=by_reason(facts.ignored),
+        sheets=[(label, quote(name), facts.of_class(label)) for label, name in checkup.sheets.items()],
+        few=FEW_DETAILS,
+        most=MOST_DETAILS,
+    )
+
+
+def _tally(checkup: Checkup) -> str:
+    counts = {level: sum(finding.level == level for finding in checkup.findings) for level in LEVELS}
+    return ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items() if count)
