@@ -113,6 +113,28 @@ def test_a_complete_run_is_left_as_it_is(pictures, tmp_path):
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
+@pytest.mark.parametrize(("what", "after"), [("validating", 3), ("validating", 6), ("testing", 6)])
+def test_an_evaluation_is_stopped_between_two_batches(tmp_path, what, after):
+    wishes = {"epochs": 2, "batch_size": 1_600}  # three steps a pass; 19 batches to validate, 16 to test
+    run = train("fashion-mini", "lenet5_softmax", output=tmp_path / "whole", **wishes)
+    told, seen = Told(), []
+
+    def progress(work, done, total):
+        if work == what and (tmp_path / "run/log.jsonl").read_text().count('"epoch", "step"') == (after - 1) // 3 + (what == "testing"):
+            seen.append(done)
+            if done == 64:
+                stop()
+
+    told.progress = progress
+    with pytest.raises(Stopped, match=rf"stopped after step {after} of 6; all of it is kept"):
+        train("fashion-mini", "lenet5_softmax", output=tmp_path / "run", watcher=told, **wishes)
+    assert seen == [64]
+    assert (tmp_path / "run/report.html").exists()
+    resumed = resume(tmp_path / "run")
+    assert (resumed.val, resumed.test) == (run.val, run.test)
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
 def command(*words, cwd):
     """The program itself, on one thread: two processes of two threads each would wait for one another."""
     return subprocess.Popen(

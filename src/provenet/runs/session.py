@@ -142,18 +142,14 @@ def carry_out(
             recorder.pages.show("val", state.best.evaluation)
         recorder.draw_pages("running", state.seconds)
         batches = splits["train"].loader.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
+
+        def evaluate_on(split: str, what: str) -> Evaluation:
+            loader = splits[split].loader
+            return evaluate(net, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
+
         try:
-            val = fit(
-                state,
-                batches,
-                training,
-                evaluate=lambda: evaluate(net, stop.between(splits["val"].loader.evaluation_batches()), classes),
-                recorder=recorder,
-            )
-            test = None
-            if "test" in splits:
-                loader = splits["test"].loader
-                test = evaluate(net, follow(stop.between(loader.evaluation_batches()), "testing", len(loader), watcher), classes)
+            val = fit(state, batches, training, evaluate=lambda: evaluate_on("val", "validating"), recorder=recorder)
+            test = evaluate_on("test", "testing") if "test" in splits else None
             recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
         except KeyboardInterrupt as error:
             number = error.signal_number if isinstance(error, Stopped) else 2
