@@ -52,7 +52,7 @@ def make_events(num_epochs=4, steps_an_epoch=100, step_event_every=50):
             events.append({"event": "step", "step": step, "epoch": epoch, "loss": 2 / epoch**0.5, "learning_rate": 0.1 / epoch})
         if step % steps_an_epoch == 0:
             top1 = 1 - 0.5 / epoch
-            scores = {"train_loss": 1 / epoch, "train_top1": top1, "val_loss": 1.1 / epoch, "val_top1": top1 - 0.1, "val_top5": 1.0}
+            scores = {"train_loss": 1 / epoch, "train_top1": top1, "val_loss": 2 / epoch, "val_top1": top1 - 0.1, "val_top5": 1.0}
             events.append({"event": "epoch", "step": step, "epoch": epoch, "seconds": 10 * epoch, **scores, "is_best": epoch <= 3})
     return events
 
