@@ -132,3 +132,13 @@ def test_broken_files_are_named_with_what_is_wrong(tmp_path):
         assert message in text, text
         assert str(tmp_path / name) in text
         assert "\n" not in text
+
+
+def test_a_smaller_picture_where_that_is_faster(tmp_path):
+    picture = Image.linear_gradient("L").resize((1600, 900))
+    picture.save(tmp_path / "a.jpg", quality=95)
+    picture.save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.jpg", 1).size == (1600, 900)
+    assert read_picture(tmp_path / "a.jpg", 1, at_least_pixels=200).size == (400, 225)  # JPEG halves: 800x450, 400x225, 200x113
+    assert read_picture(tmp_path / "a.jpg", 1, at_least_pixels=1_000).size == (1600, 900)
+    assert read_picture(tmp_path / "a.png", 1, at_least_pixels=200).size == (1600, 900)

@@ -21,6 +21,7 @@ CALIBRATION_WORDS = {
     "under": "It is underconfident: it keeps more than it claims.",
     "mixed": "Its probabilities are right on average, but too high in some ranges and too low in others.",
     "fair": "Its probabilities can be taken at their word.",
+    "unclear": "Whether its probabilities can be trusted, these pictures are too few to tell.",
 }
 
 
