@@ -282,12 +282,17 @@ def test_a_running_report_reads_itself_again_and_stays_where_it_was(browser, pag
     page.goto(path.as_uri())
     assert "no evaluation" not in page.content().lower()
     page.evaluate("scrollTo({top: 700, behavior: 'instant'})")
+    page.locator("#curves summary").evaluate("(summary) => summary.click()")
+    write_report(path, make_facts(state="running", title="written again"))
     page.clock.run_for(29_000)
-    assert page.evaluate("scrollY") == 700
-    write_report(path, make_facts(state="ended"))
+    assert page.locator("h1").text_content() == "lenet5 on toys"
     page.clock.run_for(2_000)
-    page.get_by_text("training ended", exact=True).wait_for()
+    page.get_by_role("heading", name="written again").wait_for()
     assert page.evaluate("scrollY") == 700
+    assert page.locator("#curves details").evaluate("(fold) => fold.open")
+    write_report(path, make_facts(state="ended"))
+    page.clock.run_for(31_000)
+    page.get_by_text("training ended", exact=True).wait_for()
     context.close()
 
 

@@ -274,9 +274,13 @@
 
   // While training runs: read the file again, unless somebody is in the middle of something, and come back to the same place.
   function readAgain() {
-    const place = session.get("place");
+    const place = session.get("place"), folds = all("details");
+    (session.get("open") || "").split(",").forEach((number) => { if (number && folds[number]) folds[number].open = true; });
     if (place && performance.getEntriesByType("navigation")[0]?.type === "reload") scrollTo({ top: +place, behavior: "instant" });
-    addEventListener("pagehide", () => session.set("place", String(scrollY)));
+    addEventListener("pagehide", () => {
+      session.set("place", String(scrollY));
+      session.set("open", folds.flatMap((fold, number) => (fold.open ? [number] : [])).join(","));
+    });
     const age = document.getElementById("age"), written = Date.parse(document.lastModified);
     const tell = () => {
       const minutes = Math.floor((Date.now() - written) / 60000);
@@ -284,7 +288,7 @@
     };
     if (age) { tell(); setInterval(tell, 20000); }
     setInterval(() => {
-      const isBusy = isZoomed() || all("details[open]").length > 0 || !getSelection().isCollapsed;
+      const isBusy = isZoomed() || !getSelection().isCollapsed;
       if (document.visibilityState === "visible" && !isBusy) location.reload();
     }, facts.reload_seconds * 1000);
   }
