@@ -16,12 +16,12 @@ SETTINGS = {"run": {"data": "toys", "model": "lenet5"}, "training": {"epochs": 4
 def make_evaluation(classes, rows):
     """Of (true class, predicted class, probability of the prediction) for each picture; the rest is spread over the other classes."""
     num_classes = len(classes)
-    probabilities = torch.tensor(
-        [[sure if k == taken else (1 - sure) / (num_classes - 1) for k in range(num_classes)] for _, taken, sure in rows],
-        dtype=torch.float64,
-    )
+    true, taken = (torch.tensor([row[k] for row in rows]) for k in (0, 1))
+    sure = torch.tensor([row[2] for row in rows], dtype=torch.float64)
+    probabilities = ((1 - sure) / (num_classes - 1))[:, None].repeat(1, num_classes)
+    probabilities[torch.arange(len(rows)), taken] = sure
     totals = Totals(num_classes)
-    totals.add(probabilities.log(), torch.tensor([true for true, _, _ in rows]))
+    totals.add(probabilities.log(), true)
     return totals.result(classes)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from provenet.report.circumstances import show_data, show_settings
 from provenet.report.facts import RunFacts
 from provenet.report.findings import find
 from provenet.report.guarded import table, word, words
-from provenet.report.page import duration, percent, show_data, show_settings
+from provenet.report.wording import duration, percent
 from provenet.report.writing import write_whole
 
 MOST_CLASSES = 200
