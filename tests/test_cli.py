@@ -37,7 +37,7 @@ def test_help_and_import_need_no_torch():
         "import provenet.cli; provenet.cli.app(['--help'])",
         "import provenet.cli; provenet.cli.app(['train', '--help'])",
     ):
-        script = f"{code}\nimport sys; sys.exit('torch' in sys.modules)"
+        script = f"{code}\nimport sys; sys.exit(any(name in sys.modules for name in ('torch', 'jinja2', 'PIL')))"
         assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0, code
 
 
@@ -65,6 +65,19 @@ def test_the_whole_road(tmp_path, mini):
     assert predictions[0]["top"][0] == [predictions[0]["label"], predictions[0]["probability"]]
     plain = run("evaluate", result["bundle"], "clothes", cwd=tmp_path)[0]
     assert "60 images: top-1" in plain.splitlines()[-1]
+
+
+def test_an_evaluation_leaves_a_report(trained, tmp_path, capsys):
+    path = tmp_path / "evaluation.html"
+    out, _ = main(capsys, "evaluate", trained.folder, "fashion-mini", "--report", path)
+    assert f"{path} shows more" in out
+    text = path.read_text(encoding="utf-8")
+    assert "lenet5_softmax on fashion-mini" in text
+    assert text.count("data:image/png;base64,") == 24
+    quiet, _ = main(capsys, "evaluate", trained.folder, "fashion-mini", "--report", path, "--json")
+    assert json.loads(quiet)["images"] == 1_000
+    _, err = main(capsys, "evaluate", trained.folder, "fashion-mini", "--report", tmp_path, status=2)
+    assert "expected an HTML file to write, found a folder" in err
 
 
 def test_predictions_as_csv_and_as_lines(trained, class_folders, capsys):

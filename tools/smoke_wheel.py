@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "src" / "provenet" / "report"
 
 
 def main() -> None:
@@ -25,15 +26,21 @@ def main() -> None:
             "provenet/checkup/checkup.html.jinja",
             "provenet/data/samples/fashion-mini/LICENSE",
             "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
+            *(f"provenet/report/{path.relative_to(REPORT).as_posix()}" for path in sorted(REPORT.rglob("*.*")) if path.suffix != ".pyc"),
+            "provenet/report/uplot/LICENSE",
         ):
             assert wanted in inside, f"{wanted} is missing in {wheel.name}"
+        assert any(name.endswith("licenses/src/provenet/report/uplot/LICENSE") for name in inside), (
+            "uPlot's license is not among the licenses"
+        )
         venv.create(folder / "empty", with_pip=True)
         binaries = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
         run(binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
         run(binaries / "provenet", "--version", cwd=folder)
         run(binaries / "provenet", "check", "fashion-mini", cwd=folder)
         run(binaries / "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "1", "--output", "run", cwd=folder)
-        run(binaries / "provenet", "evaluate", "run", "fashion-mini", cwd=folder)
+        run(binaries / "provenet", "evaluate", "run", "fashion-mini", "--report", "evaluation.html", cwd=folder)
+        assert (folder / "evaluation.html").stat().st_size > 100_000, "the report is empty"
         print(f"{wheel.name}, {wheel.stat().st_size:,} bytes, works in an empty environment")
 
 

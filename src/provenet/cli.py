@@ -205,6 +205,8 @@ def evaluate(
     width = max(len(score.name) for score in result.classes)
     for score in result.classes:
         print(f"{score.name:{width}}  {'none' if score.top1 is None else f'{score.top1:7.2%}':>7} of {score.images:,}")
+    if report:
+        print(f"{printable(str(report))} shows more: open it in a browser")
     print(f"{result.images:,} images: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, loss {result.loss:.4f}")
 
 

@@ -29,13 +29,18 @@ _one_large_picture = threading.Lock()
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def read_picture(path: str | os.PathLike[str], channels: int) -> Image.Image:
-    """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file."""
+def read_picture(path: str | os.PathLike[str], channels: int, *, at_least_pixels: int | None = None) -> Image.Image:
+    """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file.
+
+    With `at_least_pixels` it may come smaller, both sides still that long, where its format (JPEG) decodes faster so.
+    """
     try:
         _refuse_devices(path)
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > LARGEST_PIXELS:
                 raise Image.DecompressionBombError
+            if at_least_pixels is not None:
+                opened.draft(None, (at_least_pixels, at_least_pixels))
             is_large = opened.width * opened.height > LARGE_PIXELS
             with _one_large_picture if is_large else contextlib.nullcontext():
                 return convert_picture(opened, channels)

@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from provenet.files import write_whole
+from provenet.report.circumstances import show_data, show_settings
 from provenet.report.facts import RunFacts
 from provenet.report.findings import find
 from provenet.report.guarded import table, word, words
-from provenet.report.page import duration, percent, show_data, show_settings
-from provenet.report.writing import write_whole
+from provenet.report.wording import duration, percent
 
 MOST_CLASSES = 200
 CALIBRATION_WORDS = {
@@ -21,12 +22,13 @@ CALIBRATION_WORDS = {
     "under": "It is underconfident: it keeps more than it claims.",
     "mixed": "Its probabilities are right on average, but too high in some ranges and too low in others.",
     "fair": "Its probabilities can be taken at their word.",
+    "unclear": "Whether its probabilities can be trusted, these pictures are too few to tell.",
 }
 
 
 def write_card(path: Path, facts: RunFacts) -> None:
     """Write the card whole or not at all. Raises OSError where it cannot be written."""
-    write_whole(path, render_card(facts))
+    write_whole(path, render_card(facts).encode("utf-8", "replace"))
 
 
 def render_card(facts: RunFacts) -> str:

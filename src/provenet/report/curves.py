@@ -1,15 +1,12 @@
 """The log of a run -> curves that fit into a page: few points, and every peak still there."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from provenet.report.guarded import number, whole
 
 LARGEST_POINTS = 2_000
-LARGEST_LOG_BYTES = 2**26
 MOST_RESUMED = 100
 
 STEP_COLUMNS = ("epoch", "loss", "learning_rate")
@@ -32,20 +29,6 @@ class Curves:
     def is_empty(self) -> bool:
         """Nothing to draw yet."""
         return len(self.steps["epoch"]) + len(self.epochs["epoch"]) == 0
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log.jsonl that are events; of a very long file its beginning. Raises OSError."""
-    events = []
-    with path.open("rb") as file:
-        for line in file.read(LARGEST_LOG_BYTES).splitlines():
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):  # the last line of a killed run may be cut
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-    return events
 
 
 def draw_curves(events: Iterable[Mapping[str, Any]]) -> Curves:

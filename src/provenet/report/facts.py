@@ -1,6 +1,7 @@
 """What a report tells: the facts of a run or an evaluation, and its worst mistakes with their pictures."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from provenet.data.pictures import PictureFiles, PixelArray
 from provenet.errors import ImageError
 from provenet.metrics import Evaluation
 from provenet.outcomes import worst_mistakes
+from provenet.runtime import count_cores
 
 LARGEST_SIDE_PIXELS = 192
 """Of a picture in the report; smaller ones are kept as they are."""
@@ -89,6 +91,8 @@ def gather_mistakes(evaluation: Evaluation, images: ImageSet, count: int = NUM_M
     places = worst_mistakes(outcomes, count)
     chosen = images.select(np.array(places, dtype=np.int64))
     names = _names(chosen)
+    with ThreadPoolExecutor(count_cores(), thread_name_prefix="decode") as pool:
+        pictures = list(pool.map(lambda row: _small_picture(chosen, row), range(len(chosen))))
     return [
         Mistake(
             place=place,
@@ -97,7 +101,7 @@ def gather_mistakes(evaluation: Evaluation, images: ImageSet, count: int = NUM_M
             predicted=evaluation.classes[int(outcomes.predicted[place])].name if outcomes.predicted[place] >= 0 else "",
             confidence=float(outcomes.confidence[place]),
             own=float(outcomes.own[place]),
-            picture=_small_picture(chosen, row),
+            picture=pictures[row],
         )
         for row, place in enumerate(places)
     ]
@@ -115,7 +119,7 @@ def _small_picture(images: ImageSet, row: int) -> Image.Image | None:
     pictures = images.pictures
     try:
         if isinstance(pictures, PictureFiles):
-            picture = read_picture(pictures.root / pictures.paths[row], channels=3)
+            picture = read_picture(pictures.root / pictures.paths[row], channels=3, at_least_pixels=LARGEST_SIDE_PIXELS)
         elif isinstance(pictures, PixelArray):
             picture = pictures.picture(row)
         else:

@@ -6,7 +6,7 @@ from typing import Literal
 from provenet.metrics import Evaluation
 from provenet.outcomes import Calibration, calibration, confusions, measure_classes, wilson_interval
 
-Verdict = Literal["over", "under", "mixed", "fair"]
+Verdict = Literal["over", "under", "mixed", "fair", "unclear"]
 FAIR_ERROR = 0.02
 """A calibration error that nobody would notice."""
 
@@ -69,14 +69,16 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether the network claims too much or too little, beyond what the number of pictures explains."""
+        """Whether the network claims too much or too little; `unclear` where the number of pictures explains it as well."""
         if self.calibration is None:
             return None
-        excess = self.calibration.confidence - self.calibration.accuracy
-        if not self.interval[0] <= self.calibration.confidence <= self.interval[1] and abs(excess) > FAIR_ERROR / 2:
+        measured, excess = self.calibration, self.calibration.confidence - self.calibration.accuracy
+        is_beyond_chance = not self.interval[0] <= measured.confidence <= self.interval[1]
+        if is_beyond_chance and abs(excess) > max(FAIR_ERROR / 2, measured.error / 2):  # most of the error goes one way
             return "over" if excess > 0 else "under"
-        explained_by_chance = (self.interval[1] - self.interval[0]) / 2
-        return "mixed" if self.calibration.error > max(2 * FAIR_ERROR, 2 * explained_by_chance) else "fair"
+        if measured.error <= 2 * FAIR_ERROR:
+            return "fair"
+        return "mixed" if measured.error > self.interval[1] - self.interval[0] else "unclear"
 
 
 def find(evaluation: Evaluation) -> Findings:

@@ -7,8 +7,6 @@ the browser is told to run only the scripts whose digests the page names.
 import base64
 import hashlib
 import io
-import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -19,19 +17,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from provenet.files import write_whole
 from provenet.outcomes import Bin
+from provenet.report.circumstances import MOST_CLASS_ROWS, show_data, show_settings
 from provenet.report.curves import Curves, draw_curves
 from provenet.report.facts import EvaluatedPart, RunFacts
 from provenet.report.findings import ClassRow, Findings, find, share
-from provenet.report.guarded import number, table, whole, word, words
-from provenet.report.writing import write_whole
+from provenet.report.guarded import number, table, words
+from provenet.report.wording import bilingual, duration, embed, moment, percent
 from provenet.version import __version__
 
 LARGEST_TABLE = 25
 """Classes of a confusion matrix that is shown as a table of numbers; with more it is a map, and a list of the most confused pairs."""
 LARGEST_MAP = 2_000
 MOST_PAIRS = 40
-MOST_CLASS_ROWS = 1_000
 MOST_EPOCH_ROWS = 200
 LARGEST_LOSSLESS_PIXELS = 96 * 96
 SECONDS_BETWEEN_RELOADS = 30
@@ -43,7 +42,7 @@ POLICY = "default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; i
 
 def write_report(path: Path, facts: RunFacts) -> None:
     """Write the page whole or not at all. Raises OSError where it cannot be written."""
-    write_whole(path, render_report(facts))
+    write_whole(path, render_report(facts).encode("utf-8", "replace"))
 
 
 def render_report(facts: RunFacts) -> str:
@@ -73,101 +72,13 @@ def render_report(facts: RunFacts) -> str:
     return _environment().get_template("report.html").render(context)
 
 
-def embed(value: Any) -> Markup:
-    r"""JSON for a script element of type application/json: nothing in it can end the element or begin a comment.
-
-    >>> print(embed(["</script><!--"]))
-    ["\u003c/script\u003e\u003c!--"]
-    """
-    written = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return Markup(written)
-
-
-def bilingual(english: str, chinese: str, **values: Any) -> Markup:
-    """A text in both languages, of which the page shows one; `values` are put in and escaped.
-
-    >>> bilingual("of {name}", "{name} 的", name="<b>")
-    Markup('<span class="en" lang="en">of &lt;b&gt;</span><span class="zh" lang="zh-CN">&lt;b&gt; 的</span>')
-    """
-    spans = '<span class="en" lang="en">{}</span><span class="zh" lang="zh-CN">{}</span>'
-    return Markup(spans).format(Markup(english).format(**values), Markup(chinese).format(**values))
-
-
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction for people; only all and nothing are shown as 100 % and 0 %.
-
-    >>> [percent(fraction) for fraction in (0.8831, 0.99999, 1.0, 0.0001, 0.0, None)]
-    ['88.3%', '99.9%', '100.0%', '<0.1%', '0.0%', '–']
-    """
-    if fraction is None:
-        return "–"
-    shown = f"{fraction:.{digits}%}"
-    if fraction and float(shown[:-1]) == 0:
-        return f"<{10**-digits:.{digits}f}%"
-    return f"{100 - 10**-digits:.{digits}f}%" if shown.startswith("100") and fraction < 1 else shown
-
-
-def duration(seconds: float | None) -> str:
-    """A time in two units at most.
-
-    >>> [duration(seconds) for seconds in (0.84, 42.3, 125, 7_322, 200_000)]
-    ['0.8 s', '42 s', '2 min 5 s', '2 h 2 min', '2 d 7 h']
-    """
-    if seconds is None:
-        return ""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-def show_settings(facts: RunFacts) -> dict[str, dict[str, str]]:
-    """The settings by section, as words; of where the data were only the last part, since a report is sent to others."""
-    known = ("run", "preprocessing", "distortion", "training")
-    given = table(facts.settings)
-    sections = {word(name): words(given[name]) for name in (*[name for name in known if name in given], *sorted(set(given) - set(known)))}
-    if "data" in sections.get("run", {}):
-        sections["run"]["data"] = re.split(r"[/\\]", sections["run"]["data"].rstrip("/\\"))[-1]
-    return {name: section for name, section in sections.items() if section}
-
-
-def show_data(given: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Pictures of each split and class."""
-    data = table(given)
-    splits = {word(name): count for name, value in table(data.get("images")).items() if (count := whole(value)) is not None}
-    counted = {word(name): table(counts) for name, counts in table(data.get("classes")).items()}
-    names = sorted(counted, key=_place_of_split)
-    rows = [(name, [whole(counted[split].get(name)) for split in names]) for name in classes] if counted else []
-    return {
-        "splits": {split: splits[split] for split in sorted(splits, key=_place_of_split)},
-        "class_splits": names,
-        "rows": rows[:MOST_CLASS_ROWS],
-        "num_classes": len(classes),
-        "most": max((count or 0 for _, counts in rows for count in counts), default=0),
-        "held_out_from": word(data.get("held_out_from")),
-        "fingerprints": words(data.get("fingerprints")),
-    }
-
-
-def _place_of_split(name: str) -> tuple[int, str]:
-    known = ("train", "val", "test")
-    return known.index(name) if name in known else len(known), name
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("provenet.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(t=bilingual, share=share)
-    environment.filters.update(percent=percent, duration=duration, moment=_moment)
+    environment.filters.update(percent=percent, duration=duration, moment=moment)
     return environment
 
 
@@ -179,11 +90,6 @@ def _asset(name: str) -> str:
 def _digest(script: str) -> str:
     """How the policy names a script that may run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _moment(written: str | None) -> str:
-    """An ISO time to the minute."""
-    return written[:16].replace("T", " ") + (" UTC" if written.endswith(("+00:00", "Z")) else "") if written else ""
 
 
 def _part_context(part: EvaluatedPart, findings: Findings) -> dict[str, Any]:

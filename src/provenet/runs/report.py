@@ -10,11 +10,11 @@ import torch
 
 from provenet.data.index import ImageSet
 from provenet.errors import SettingsError, show_path
-from provenet.report.curves import read_events
 from provenet.report.facts import EvaluatedPart, RunFacts
 from provenet.report.guarded import table
 from provenet.report.page import write_report
 from provenet.runtime import describe_machine
+from provenet.training.recorder import read_log
 from provenet.version import __version__
 from provenet.weights.bundle import Bundle
 
@@ -83,10 +83,7 @@ def evaluation_facts(
 
 def _read_log(folder: Path, provenance: dict[str, Any]) -> list[dict[str, Any]]:
     """The events of the bundle's own run, if the log beside it is of that run: the same settings and the same data."""
-    try:
-        events = read_events(folder / "log.jsonl")
-    except OSError:
-        return []
+    events = read_log(folder / "log.jsonl")
     start: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "start"), {})
     is_same = all(table(provenance.get(name)) and start.get(name) == provenance[name] for name in ("settings", "data"))
     return events if is_same else []

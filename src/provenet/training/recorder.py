@@ -11,6 +11,7 @@ from provenet.errors import show_path
 from provenet.training.loop import EpochRecord, StepRecord
 
 STEPS_A_LINE = 50
+LARGEST_LOG_BYTES = 2**28
 
 
 class Log:
@@ -84,10 +85,10 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The events of a log; lines that are none, as a stranger or a failing disk may leave them, are passed over."""
+    """The events of a log, if there is one; lines that are no events, as a stranger or a failing disk may leave them, are passed over."""
     events = []
-    with contextlib.suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        for line in file.read(LARGEST_LOG_BYTES).splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 event = json.loads(line)
                 if isinstance(event, dict) and isinstance(event.get("event"), str):

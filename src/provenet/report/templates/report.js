@@ -36,7 +36,7 @@
     },
     loss: {
       series: [
-        { english: "each step", chinese: "每步", colour: "train", x: steps.epoch, y: steps.loss, isFaint: true },
+        { english: "each step", chinese: "每步", colour: "train", x: steps.epoch, y: steps.loss, isFaint: has(epochs.train_loss) },
         { english: "training", chinese: "训练", colour: "train", x: epochs.epoch, y: epochs.train_loss },
         { english: "validation", chinese: "验证", colour: "val", x: epochs.epoch, y: epochs.val_loss },
       ],
@@ -68,7 +68,7 @@
       scales: { x: { time: false, range: (self, least, most) => (least === most ? [least - 0.5, least + 0.5] : [least, most]) }, y: { range: (self, least, most) => uPlot.rangeNum(least, most, 0.08, false) } },
       axes: [axis({ space: 60, size: 30 }), axis({ size: 56, ...(kind.tick ? { values: (self, ticks) => ticks.map(kind.tick) } : { values: (self, ticks) => ticks.map((tick) => (tick !== 0 && Math.abs(tick) < 1e-3 ? tick.toExponential(0) : +tick.toPrecision(6) + "")) }) })],
       series: [{}, ...series.map((line) => ({
-        stroke: () => colour(line.colour), width: line.isFaint ? 1 : 2, alpha: line.isFaint ? 0.38 : 1, spanGaps: true,
+        stroke: () => colour(line.colour), width: line.isFaint ? 1 : 2, alpha: line.isFaint ? 0.45 : 1, spanGaps: true,
         points: { show: !line.isFaint && line.x.length === 1, size: 7, fill: () => colour(line.colour) },
       }))],
       hooks: { draw: [drawMarks], setCursor: [(self) => readOut(self)], setSelect: [], ready: [(self) => readOut(self)] },
@@ -116,6 +116,7 @@
       context.setLineDash(dash.map((length) => length * ratio));
       context.beginPath(); context.moveTo(x, top); context.lineTo(x, top + height); context.stroke();
       context.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+      if (height < 150 * ratio) { context.restore(); return; } // a low chart has no room for words
       const isRight = x > left + width - 70 * ratio;
       context.textAlign = isRight ? "right" : "left";
       context.textBaseline = "bottom";
@@ -273,9 +274,13 @@
 
   // While training runs: read the file again, unless somebody is in the middle of something, and come back to the same place.
   function readAgain() {
-    const place = session.get("place");
+    const place = session.get("place"), folds = all("details");
+    (session.get("open") || "").split(",").forEach((number) => { if (number && folds[number]) folds[number].open = true; });
     if (place && performance.getEntriesByType("navigation")[0]?.type === "reload") scrollTo({ top: +place, behavior: "instant" });
-    addEventListener("pagehide", () => session.set("place", String(scrollY)));
+    addEventListener("pagehide", () => {
+      session.set("place", String(scrollY));
+      session.set("open", folds.flatMap((fold, number) => (fold.open ? [number] : [])).join(","));
+    });
     const age = document.getElementById("age"), written = Date.parse(document.lastModified);
     const tell = () => {
       const minutes = Math.floor((Date.now() - written) / 60000);
@@ -283,7 +288,7 @@
     };
     if (age) { tell(); setInterval(tell, 20000); }
     setInterval(() => {
-      const isBusy = isZoomed() || all("details[open]").length > 0 || !getSelection().isCollapsed;
+      const isBusy = isZoomed() || !getSelection().isCollapsed;
       if (document.visibilityState === "visible" && !isBusy) location.reload();
     }, facts.reload_seconds * 1000);
   }
