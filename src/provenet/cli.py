@@ -308,7 +308,7 @@ def _print_run(run: "Run", *, json: bool) -> None:
         _print_json({"folder": str(run.folder), "bundle": str(run.bundle_path), "val": run.val.to_dict(), "test": test})
         return
     print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
-    print(f"In {run.folder}: the network (model.safetensors), all settings (settings.toml), what happened when (log.jsonl). Try:")
+    print(f"In {run.folder}: the network (model.safetensors), the report (report.html), its card (README.md), settings and log. Try:")
     print(f"  provenet predict {run.folder} PICTURE…")
 
 

@@ -375,6 +375,17 @@ def test_a_picture_that_vanishes_while_it_trains(pictures, tmp_path, from_disk):
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
+def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk, monkeypatch):
+    whole(pictures, tmp_path / "whole")
+    told = Told(4, lambda: monkeypatch.setattr("provenet.data.squares.SquaresOnDisk._decode_into", None))
+    with pytest.raises(TypeError):
+        train(pictures, "resnet8_cifar", output=tmp_path / "run", watcher=told, epochs=5, batch_size=8)
+    assert "all of it is kept; go on: provenet resume" in told.notes[-1]
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A real file system of two megabytes."""

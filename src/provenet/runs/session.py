@@ -138,6 +138,7 @@ def carry_out(
         watcher.note(_introduce(net, settings, provenance["data"], device))
         if snapshot:
             watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
+        watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
         if state.best:
             recorder.pages.show("val", state.best.evaluation)
         recorder.draw_pages("running", state.seconds)
@@ -162,6 +163,9 @@ def carry_out(
         except ProvenetError as error:
             error.args = (f"{error}; {_keep(state, recorder)}",)
             raise
+        except Exception:  # the memory is full, or we made a mistake: no reason to lose anything
+            watcher.note(_keep(state, recorder))
+            raise
         finally:
             batches.close()
             recorder.close()
@@ -171,8 +175,8 @@ def carry_out(
 def _keep(state: TrainingState, recorder: RunRecorder) -> str:
     """Take a snapshot of a state that is whole; -> what is kept and how to go on."""
     folder = show_path(recorder.folder.path)
-    recorder.draw_pages("stopped", state.seconds)
     is_kept = state.is_whole and recorder.keeper.take_now(lambda: recorder.capture(state))
+    recorder.draw_pages("stopped", state.seconds)
     there = recorder.keeper.folder.list()
     if is_kept:
         return f"all of it is kept; go on: provenet resume {folder}"
