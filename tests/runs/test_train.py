@@ -343,3 +343,12 @@ def test_wishes_are_a_fixed_list():
         "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels",
         "shift_pixels", "mirror",
     }  # fmt: skip
+
+
+def test_a_run_does_not_lie_among_the_pictures(class_folders, tmp_path, monkeypatch):
+    data = class_folders()
+    monkeypatch.chdir(data)
+    for output in (None, "here", data / "deep" / "er"):
+        with pytest.raises(SettingsError, match=r"expected a folder outside of the pictures, .* found one inside; choose another --output"):
+            train(".", "lenet5_softmax", output=output, epochs=1)
+    assert sorted(path.name for path in data.iterdir()) == ["Pullover", "T-shirt-top", "Trouser"]

@@ -15,6 +15,7 @@ from provenet.data.index import DataSet, ImageSet
 from provenet.data.sources import open_data
 from provenet.errors import DataError, SettingsError, show_path
 from provenet.files import write_whole
+from provenet.runs.folder import refuse_inside
 from provenet.runs.pictures import SPLIT_SEED
 from provenet.runs.settings import Source
 from provenet.runs.watcher import Silent, Watcher
@@ -76,12 +77,7 @@ def _join_classes(splits: dict[str, ImageSet]) -> tuple[str, ...]:
 def _make_folder(output: str | os.PathLike[str] | None, name: str, data: str) -> Path:
     """The folder for sheets and page, which may be there already. Made before the work, so that a bad name costs nothing."""
     folder = Path("checks", plain_name(name)) if output is None else Path(output)
-    pictures = os.path.realpath(os.path.expanduser(data))
-    if os.path.isdir(pictures) and Path(os.path.realpath(folder)).is_relative_to(pictures):
-        raise SettingsError(
-            f"{show_path(folder)}: expected a folder outside of the pictures, where training would not read it, found one inside; "
-            "choose another --output"
-        )
+    refuse_inside(folder, data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

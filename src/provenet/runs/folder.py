@@ -56,8 +56,19 @@ class RunFolder:
         self._lock.release()
 
 
-def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model: str) -> tuple[RunFolder, bool]:
+def refuse_inside(path: Path, data: str) -> None:
+    """Raise SettingsError for a path among the pictures, where what is written would be read as a class the next time."""
+    pictures = os.path.realpath(os.path.expanduser(data))
+    if os.path.isdir(pictures) and Path(os.path.realpath(path)).is_relative_to(pictures):
+        raise SettingsError(
+            f"{show_path(path)}: expected a folder outside of the pictures, where training would not read it, found one inside; "
+            "choose another --output"
+        )
+
+
+def make_run_folder(output: str | os.PathLike[str] | None, data_name: str, model: str, data: str) -> tuple[RunFolder, bool]:
     """A new folder, `output`, else `runs/DATA-MODEL` with the first free number; and whether it was made here, not found empty."""
+    refuse_inside(Path("runs") if output is None else Path(output), data)
     plain = re.sub(r"[^\w.-]+", "-", data_name).strip("-.") or "data"
     try:
         if output is not None:

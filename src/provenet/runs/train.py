@@ -51,7 +51,7 @@ def train(
     else:
         raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
-    folder, is_new = make_run_folder(output, data_set.name, settings.source.model)
+    folder, is_new = make_run_folder(output, data_set.name, settings.source.model, settings.source.data)
     try:
         for note in data_set.notes:
             watcher.note(note)
