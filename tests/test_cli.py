@@ -158,14 +158,14 @@ def test_a_check_ends_with_status_0_1_or_2(class_folders, capsys, tmp_path, monk
     out, err = main(capsys, "check", "clothes")
     assert not err
     assert out.splitlines()[0] == "clothes: 60 pictures of 2 classes; val is held out of all, as training will"
-    assert out.splitlines()[-2:] == ["A picture of each class: checks/clothes/index.html", "Ready to train: provenet train clothes"]
-    assert sorted(os.listdir("checks/clothes")) == ["01-T-shirt-top.jpg", "02-Trouser.jpg", "index.html"]
+    assert out.splitlines()[-2:] == ["A picture of each class: checks/clothes/check.html", "Ready to train: provenet train clothes"]
+    assert sorted(os.listdir("checks/clothes")) == ["01-T-shirt-top.jpg", "02-Trouser.jpg", "check.html"]
     (tmp_path / "clothes" / "Trouser" / "broken.png").touch()
     out, err = main(capsys, "check", "clothes", "--val-fraction", "0.5", "-o", "elsewhere", status=1)
     assert not err
     assert "problem  1 unreadable file, empty (0 bytes); replace or remove" in out
     assert out.splitlines()[-1].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
-    assert (tmp_path / "elsewhere" / "index.html").is_file()
+    assert (tmp_path / "elsewhere" / "check.html").is_file()
     for words, message in (
         (["nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
         (["clothes", "--val-fraction", "1"], "(--val-fraction): expected a number above 0 and below 1, found 1"),

@@ -3,7 +3,11 @@
 Everything here goes to standard error; standard output is for results.
 """
 
+import contextlib
+import io
+import sys
 import time
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -14,11 +18,42 @@ from provenet.training.loop import EpochRecord, StepRecord
 SECONDS_BEFORE_A_BAR = 2.0
 
 
+class Unbreakable(io.TextIOBase):
+    """A stream that may be full, closed or gone without anybody noticing: a run does not end because nobody listens."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream."""
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        """As much as the stream takes."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As much as the stream takes."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Of the stream, for the size of the terminal."""
+        return self._stream.fileno()
+
+
 class Terminal:
     """A `runs.watcher.Watcher` on standard error; use it in a `with` block."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, emoji=False)
+        self.console = Console(file=cast("TextIO", Unbreakable(sys.stderr)), highlight=False, emoji=False)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

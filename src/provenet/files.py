@@ -2,27 +2,35 @@
 
 import contextlib
 import os
+import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
+"""The folder in which a file is written; group 1 is the file's name. A kill leaves it behind."""
 
 
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what was written there takes the place of `path` at the end, on the disk, or is removed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """A path to write to; what was written there takes the place of `path` at the end, on the disk, or is removed.
+
+    It lies in a folder of its own beside `path`, because libraries that write files leave others beside them when they are killed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
+        part = folder / path.name
         part.touch()
         mode = stat.S_IMODE(part.stat().st_mode)  # what the user's mask allows; some libraries would have it private
         yield part
         part.chmod(mode)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
+        flush(part)
         part.replace(path)
         flush_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -31,9 +39,23 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove what a kill has left of writing the files of these names."""
+    for entry in list(folder.iterdir()):
+        unfinished = UNFINISHED.fullmatch(entry.name)
+        if unfinished and unfinished[1] in names:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """What was written to a file is on the disk when this returns."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(path: Path) -> None:
-    """A rename is on the disk only when its folder is; systems that cannot open folders do that by themselves."""
-    with contextlib.suppress(PermissionError):
+    """A rename is on the disk only when its folder is; systems that cannot flush folders do that by themselves, or not at all."""
+    with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

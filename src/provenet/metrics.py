@@ -1,5 +1,6 @@
 """What is counted: exact totals over batches, in whole numbers and float64, whatever the batch size."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,9 +47,23 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Evaluation":
-        """The inverse. Raises KeyError, TypeError or ValueError for anything else."""
-        classes = [ClassScore(str(score["name"]), int(score["images"]), int(score["correct"])) for score in values["classes"]]
-        return cls(int(values["images"]), float(values["top1"]), float(values["top5"]), float(values["loss"]), classes)
+        """The inverse. Raises KeyError, TypeError or ValueError for anything that is none."""
+        try:
+            classes = [ClassScore(str(score["name"]), int(score["images"]), int(score["correct"])) for score in values["classes"]]
+            found = cls(int(values["images"]), float(values["top1"]), float(values["top5"]), float(values["loss"]), classes)
+        except OverflowError as error:
+            raise ValueError(str(error)) from error
+        is_sound = (
+            found.images > 0
+            and all(0 <= score.correct <= score.images for score in classes)
+            and found.images == sum(score.images for score in classes)
+            and 0 <= found.top1 <= 1
+            and 0 <= found.top5 <= 1
+            and math.isfinite(found.loss)
+        )
+        if not is_sound:
+            raise ValueError("its counts or fractions")
+        return found
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> int:

@@ -26,7 +26,7 @@ def test_a_sheet_of_each_class_with_its_pictures(tmp_path, check):
             Image.new("RGB", (200, 100 + number), colour).save(root / label / f"{number}.png")
     checkup = check(root)
     assert [checkup.sheets[label] for label in sorted(colours)] == list(checkup.sheets.values())
-    assert sorted(path.name for path in checkup.folder.iterdir()) == sorted([*checkup.sheets.values(), "index.html"])
+    assert sorted(path.name for path in checkup.folder.iterdir()) == sorted([*checkup.sheets.values(), "check.html"])
     told = {row["name"]: row["sheet"] for row in checkup.to_dict()["classes"]}
     assert len(told) == 3
     for label, path in told.items():
@@ -133,10 +133,10 @@ def test_only_its_own_files_are_written(tmp_path, class_folders):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
-    (out / "index.html").write_text("old")
+    (out / "check.html").write_text("old")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     checkup = check_data(root, output=out)
-    assert sorted(path.name for path in out.iterdir()) == ["01-T-shirt-top.jpg", "02-Trouser.jpg", "index.html", "mine.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["01-T-shirt-top.jpg", "02-Trouser.jpg", "check.html", "mine.txt"]
     assert (out / "mine.txt").read_text() == "keep"
     assert checkup.page.read_text() != "old"
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from PIL import Image
 import provenet as pn
 from provenet.data.squares import open_squares
 from provenet.errors import BundleError, DataError, ModelError, SettingsError, SnapshotError, TrainingError
+from provenet.runs.pages import RunPages
 from provenet.runs.resume import resume
-from provenet.runs.session import carry_out
 from provenet.runs.stop import Stopped
 from provenet.runs.train import train
 from provenet.training.recorder import read_log
@@ -28,6 +27,7 @@ from provenet.training.snapshot import SnapshotFolder
 from provenet.training.state import TrainingState
 from provenet.weights.bundle import load_bundle
 
+COMPLETE = [".lock", "README.md", "log.jsonl", "model.safetensors", "report.html", "settings.toml"]
 STEPS = 15  # five passes of three steps over the 24 of 30 pictures that are not held out
 
 
@@ -231,12 +231,13 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 def test_killed_while_it_wrote_its_first_file(pictures, tmp_path):
     """Then there is no run yet, and the same command begins it."""
     (tmp_path / "run").mkdir()
-    for name in (".lock", "settings.toml.123.part"):
-        (tmp_path / "run" / name).write_bytes(b"[ru")
+    (tmp_path / "run/.lock").touch()
+    (tmp_path / "run/.settings.toml.k3_x9abc.part").mkdir()
+    (tmp_path / "run/.settings.toml.k3_x9abc.part/settings.toml").write_bytes(b"[ru")
     with pytest.raises(SettingsError, match=r"expected the folder of a run, with its settings.toml, found no such file; begin one with tr"):
         resume(tmp_path / "run")
     whole(pictures, tmp_path / "run")
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert sorted(os.listdir(tmp_path / "run")) == COMPLETE
 
 
 def test_a_folder_that_is_no_run(tmp_path, pictures):
@@ -285,7 +286,10 @@ def repaint(path):
     [
         (lambda data: Image.new("L", (28, 28)).save(data / "Trouser/new.bmp"), r"the (train|val) pictures .* of 'Trouser', found \d+; put"),
         (lambda data: next((data / "Trouser").iterdir()).unlink(), r"the (train|val) pictures .* of 'Trouser', found \d+; put"),
-        (lambda data: shutil.copytree(data / "Trouser", data / "More"), r"expected 0 of 'More', found \d+"),
+        (
+            lambda data: shutil.copytree(data / "Trouser", data / "More"),
+            r"the 3 classes .* found 4, not the same \('More'\)",
+        ),
         (
             lambda data: [path.rename(path.with_suffix(".dib.bmp")) for path in (data / "Trouser").iterdir()],
             "of another name or size|of 'Tr",
@@ -321,7 +325,7 @@ def test_other_threads_are_said(pictures, tmp_path):
         resume(tmp_path / "run", watcher=(told := Told()))
     finally:
         torch.set_num_threads(2)
-    assert "the run began with threads 2, and goes on with 1: its weights will agree but for rounding" in told.notes
+    assert "the run had threads 2, and goes on with 1: its weights will agree but for rounding" in told.notes
 
 
 def test_a_loss_that_is_no_number_leaves_what_was_good(pictures, tmp_path):
@@ -378,9 +382,9 @@ def test_a_picture_that_vanishes_while_it_trains(pictures, tmp_path, from_disk):
 def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk, monkeypatch):
     whole(pictures, tmp_path / "whole")
     told = Told(4, lambda: monkeypatch.setattr("provenet.data.squares.SquaresOnDisk._decode_into", None))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as mistake:
         train(pictures, "resnet8_cifar", output=tmp_path / "run", watcher=told, epochs=5, batch_size=8)
-    assert "all of it is kept; go on: provenet resume" in told.notes[-1]
+    assert mistake.value.__notes__ == [f"all of it is kept; go on: provenet resume {tmp_path / 'run'}"]
     monkeypatch.undo()
     resume(tmp_path / "run")
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
@@ -424,7 +428,7 @@ def test_a_disk_that_is_full_for_a_while(pictures, tmp_path, disk):
     assert (disk / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     assert steps == list(range(1, STEPS + 1))  # every line, once, after the disk had room again
     complaints = [note for note in told.notes if "No space left" in note]
-    assert any("expected to write a snapshot" in note and "the run goes on" in note for note in complaints)
+    assert any("expected to write a snapshot" in note for note in complaints)
     assert len(complaints) <= 5
     assert all("\n" not in note for note in complaints)
 
@@ -446,7 +450,7 @@ def test_a_disk_that_stays_full(pictures, tmp_path, disk):
             snapshot_seconds=0,
             watcher=Told(8, starve),
         )
-    assert not list((disk / "run").glob("**/*.part"))
+    assert not set(os.listdir(disk / "run")) - {*COMPLETE, "snapshot"}
     (disk / "filler").unlink()
     resume(disk / "run")
     assert (disk / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
@@ -468,6 +472,120 @@ def test_a_folder_that_may_not_be_written(pictures, tmp_path, disk):
     resume(disk / "run")
 
 
+def test_a_report_that_cannot_be_drawn_does_not_make_the_run_complete(pictures, tmp_path, monkeypatch):
+    """A line of the log finds room where the report does not."""
+    whole(pictures, tmp_path / "whole")
+    drawn = RunPages.draw
+
+    def draw(self, state, seconds):
+        if state == "ended":
+            raise OSError(28, "No space left on device")
+        drawn(self, state, seconds)
+
+    monkeypatch.setattr(RunPages, "draw", draw)
+    with pytest.raises(SettingsError, match=r"report.html: expected to write it, found: No space .*; all of it is kept; go on"):
+        whole(pictures, tmp_path / "run")
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert "training ended" in (tmp_path / "run/report.html").read_text()
+    assert sorted(os.listdir(tmp_path / "run")) == COMPLETE
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_a_report_that_is_our_mistake_costs_a_line(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunPages, "draw", lambda *_: 1 / 0)
+    train(pictures, "lenet5_softmax", output=tmp_path / "run", epochs=2, watcher=(told := Told()))
+    complaint = f"{tmp_path / 'run/report.html'}: expected to draw it, found: ZeroDivisionError: division by zero; the run goes on without"
+    assert told.notes.count(complaint) == 1
+    assert read_log(tmp_path / "run/log.jsonl")[-1]["event"] == "end"
+
+
+def test_lines_that_wait_for_room_are_not_lost_by_a_stop(pictures, tmp_path, monkeypatch):
+    whole(pictures, tmp_path / "whole")
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    def starve_and_stop():
+        monkeypatch.setattr("provenet.training.recorder._write_all", refuse)
+
+    told = Told(4, starve_and_stop)
+    told.epoch = lambda record, total: stop() if record.step == 9 else None
+    with pytest.raises(Stopped, match=r"stopped after step 9 of 15; all of it is kept"):
+        train(pictures, "resnet8_cifar", output=tmp_path / "run", watcher=told, epochs=5, batch_size=8)
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+
+    def epochs(folder):
+        return [event["step"] for event in read_log(tmp_path / folder / "log.jsonl") if event["event"] == "epoch"]
+
+    assert epochs("run") == epochs("whole") == [3, 6, 9, 12, 15]
+
+
+def test_a_second_signal_while_an_epoch_is_recorded_loses_nothing(pictures, tmp_path, monkeypatch):
+    whole(pictures, tmp_path / "whole")
+    stop_twice = lambda *_: (stop(), stop())  # noqa: E731
+    monkeypatch.setattr("provenet.runs.recorder.save_bundle", stop_twice)
+    with pytest.raises(Stopped, match=r"stopped after step 3 of 15; all of it is kept"):
+        whole(pictures, tmp_path / "run")
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert [event["step"] for event in read_log(tmp_path / "run/log.jsonl") if event["event"] == "epoch"] == [3, 6, 9, 12, 15]
+
+
+def test_a_stop_that_comes_too_late_is_heard_of(pictures, tmp_path, monkeypatch):
+    clear = SnapshotFolder.clear
+    monkeypatch.setattr(SnapshotFolder, "clear", lambda self: (clear(self), stop()))
+    with pytest.raises(Stopped, match="asked to stop when the run was complete"):
+        whole(pictures, tmp_path / "run")
+    monkeypatch.undo()
+    assert resume(tmp_path / "run").val.images == 6
+
+
+def test_a_class_that_was_renamed(class_folders, tmp_path):
+    for split in ("train", "val", "test"):
+        class_folders(f"data/{split}", per_class=10)
+    begin(tmp_path / "data", tmp_path / "run")
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / split / "Trouser").rename(tmp_path / "data" / split / "Trousers")
+    with pytest.raises(DataError, match=r"data: expected the 3 classes that the run began with, found 3, not the same \('Trouser'\)"):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_no_time_between_two_snapshots(pictures, tmp_path, seconds):
+    for make in (lambda: train(pictures, snapshot_seconds=seconds), lambda: resume(tmp_path, snapshot_seconds=seconds)):
+        with pytest.raises(SettingsError, match=r"--snapshot-seconds: expected a number of seconds, 0 or more, found"):
+            make()
+
+
+def test_a_kill_inside_the_writing_leaves_nothing_for_ever(tmp_path):
+    """Safetensors writes beside the file it was given, under a name of its own."""
+    words = [*TRAIN[:5], "500", *TRAIN[6:], "--snapshot-seconds", "0"]
+    for _ in range(3):
+        process = command(*words, cwd=tmp_path) if not (tmp_path / "run/settings.toml").exists() else command("resume", "run", cwd=tmp_path)
+        wait_for(lambda: list(tmp_path.glob("run/snapshot/writing/.tmp*")), process)
+        process.kill()
+        process.communicate()
+    told = Told()
+    told.step = lambda _: stop()
+    with pytest.raises(Stopped):
+        resume(tmp_path / "run", watcher=told)
+    assert set(os.listdir(tmp_path / "run")) <= {*COMPLETE, "snapshot"}
+    assert all(path.suffix == ".safetensors" for path in (tmp_path / "run/snapshot").iterdir())
+
+
+def test_nobody_listens(tmp_path):
+    """Standard error on a full disk, and a reader that has gone: the run goes on and ends well."""
+    for output, redirect in (("full", "2> /dev/full"), ("gone", "2>&1 >/dev/null | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}")):
+        words = f"{sys.executable} -m provenet {' '.join(TRAIN[:-3])} 1 -o {output} {redirect}"
+        done = subprocess.run(
+            ["bash", "-c", words], cwd=tmp_path, capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        assert done.returncode == 0, done
+        assert sorted(os.listdir(tmp_path / output)) == COMPLETE
+
+
 def test_public_names():
     assert pn.resume is resume
-    assert Path(carry_out.__code__.co_filename).name == "session.py"

@@ -199,9 +199,13 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(tmp_path, damage):
     assert len(told) == 1
     assert newest.name in told[0]
     assert "damaged" in told[0]
-    damage(folder.list()[0])
+    assert steps(folder) == [1]  # a damaged one is not one of those that are kept
+    folder.write(snapshot(3))
+    for path in folder.list():
+        damage(path)
     with pytest.raises(SnapshotError, match="expected a sound snapshot, found 2 damaged ones"):
         folder.read_newest(told.append)
+    assert steps(folder) == [1, 3]  # nothing is removed before there is something better
 
 
 def test_what_is_written_next_comes_after_a_damaged_one(tmp_path):
@@ -213,33 +217,64 @@ def test_what_is_written_next_comes_after_a_damaged_one(tmp_path):
     assert folder.read_newest(pytest.fail).facts["step"] == 6
 
 
+MOMENTUM = "optimizer.body.0.weight.momentum_buffer"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda s: s.tensors.pop("net.body.0.weight"), "found body.0.weight only in it"),
         (lambda s: s.tensors.update({"net.more": torch.zeros(1)}), "found more only in the snapshot"),
-        (lambda s: s.tensors.update({"net.body.0.weight": torch.zeros(9, 1, 3, 3)}), r"expected body.0.weight of shape \[8, 1, 3, 3\]"),
+        (lambda s: s.tensors.update({"other.more": torch.zeros(1)}), "expected tensors of net, optimizer, .* found 'other.more'"),
         (
-            lambda s: s.tensors.update({"optimizer.body.0.weight.momentum_buffer": torch.zeros(9)}),
-            r"the optimizer's body.0.weight is \[9\]",
+            lambda s: s.tensors.update({"net.body.0.weight": torch.zeros(9, 1, 3, 3)}),
+            r"expected body.0.weight of the network as \[8, 1, 3, 3\]",
         ),
+        (
+            lambda s: s.tensors.update({"best.body.0.bias": torch.zeros(8).double()}),
+            r"as \[8\] of torch.float32, found \[8\] of torch.float64",
+        ),
+        (lambda s: s.tensors.update({MOMENTUM: torch.zeros(9)}), r"momentum_buffer of the optimizer as \[8, 1, 3, 3\] .* found \[9\]"),
+        (lambda s: s.tensors.pop(MOMENTUM), "only in it"),
+        (lambda s: s.tensors.update({"optimizer.body.0.bias.momentum_buffer": torch.zeros(8)}), "only in the snapshot"),  # it is frozen
+        (lambda s: s.tensors.pop("random.cpu"), "expected the state of the random generator, found none"),
+        (lambda s: s.tensors.update({"random.cpu": torch.zeros(3)}), "cpu of the random generator"),
+        (lambda s: s.tensors.update({"outcomes.labels": torch.zeros(6, dtype=torch.int64)}), "best evaluation"),
         (lambda s: s.facts.update(num_steps=11), "a run of 10 steps, found format 1 and 11 steps"),
         (lambda s: s.facts.update(format_version=2), "found format 2"),
         (lambda s: s.facts.pop("seen"), "'seen' is missing"),
         (lambda s: s.facts.update(best={"images": "many"}), "missing or of another kind"),
+        (lambda s: s.facts.update(best=[]), "missing or of another kind"),
+        (lambda s: s.facts["best"].update(top1=float("nan")), "missing or of another kind"),
+        (lambda s: s.facts["best"].update(images=float("inf")), "missing or of another kind"),
+        (lambda s: s.facts.update(best=None), "expected the counts of a run of 10 steps"),
+        *(
+            (lambda s, name=name, value=value: s.facts.update({name: value}), "expected the counts of a run of 10 steps")
+            for name, value in [
+                *(("step", value) for value in (11, -1, 5.0, True, None, float("inf"), 10**400, "5", [])),
+                ("evaluated_step", 6),
+                ("correct", 10**30),
+                ("seen", -1),
+                ("loss_sum", float("nan")),
+                ("seconds", float("inf")),
+                ("seconds", -1.0),
+            ]
+        ),
     ],
 )
 def test_a_snapshot_of_something_else_changes_nothing(change, message):
     first, recorder = make_state(), Pieces(5)
     with seeded(1), pytest.raises(InterruptedError):
         run(first, recorder)
-    foreign = Snapshot(dict(recorder.snapshot.tensors), dict(recorder.snapshot.facts))
+    facts = recorder.snapshot.facts
+    foreign = Snapshot(dict(recorder.snapshot.tensors), {**facts, "best": dict(facts["best"])})
     change(foreign)
     state = make_state()
-    before = weights(state)
+    before, random_before = weights(state), torch.get_rng_state()
     with pytest.raises(SnapshotError, match=message):
         state.restore(foreign)
     assert same(weights(state), before)
+    assert torch.equal(torch.get_rng_state(), random_before)
     assert (state.step, state.best, len(state.optimizer.state)) == (0, None, 0)
 
 
@@ -267,7 +302,7 @@ def test_a_full_disk_leaves_the_snapshots_that_are_there(small_disk):
     assert not keeper.take_now(lambda: snapshot(2, size=25_000))
     assert not keeper.take_now(lambda: snapshot(3, size=25_000))
     assert len(told) == 1
-    assert told[0].endswith("expected to write a snapshot, found: No space left on device; none is kept yet, the run goes on")
+    assert told[0].endswith("expected to write a snapshot, found: No space left on device; none is kept yet")
     (small_disk / "filler").unlink()
     assert keeper.take_now(lambda: snapshot(4, size=25_000))
     assert (steps(folder), keeper.kept_step) == ([1, 4], 4)

@@ -10,6 +10,8 @@ from provenet.checkup.facts import Facts
 from provenet.checkup.findings import Finding
 from provenet.errors import show_path
 
+PAGE_NAME = "check.html"
+
 
 @dataclass(frozen=True)
 class Checkup:
@@ -32,7 +34,7 @@ class Checkup:
     @property
     def page(self) -> Path:
         """The page that shows all of it."""
-        return self.folder / "index.html"
+        return self.folder / PAGE_NAME
 
     @property
     def problems(self) -> list[Finding]:

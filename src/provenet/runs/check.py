@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from provenet.checkup.checkup import Checkup
+from provenet.checkup.checkup import PAGE_NAME, Checkup
 from provenet.checkup.duplicates import find_duplicates
 from provenet.checkup.examine import Look, examine
 from provenet.checkup.facts import Facts
@@ -78,6 +78,11 @@ def _make_folder(output: str | os.PathLike[str] | None, name: str, data: str) ->
     """The folder for sheets and page, which may be there already. Made before the work, so that a bad name costs nothing."""
     folder = Path("checks", plain_name(name)) if output is None else Path(output)
     refuse_inside(folder, data)
+    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(folder / PAGE_NAME):
+        raise SettingsError(
+            f"{show_path(folder)}: expected a new or empty folder, or that of an earlier check ({PAGE_NAME}), found another; "
+            "choose another --output"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

@@ -8,9 +8,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from provenet.errors import SettingsError, show_path
+from provenet.files import UNFINISHED, remove_unfinished
 
 LOCK_NAME = ".lock"
-UNFINISHED = re.compile(r".+\.\d+\.part")  # see files.appearing
+NAMES = ("settings.toml", "model.safetensors", "report.html", "README.md")
+"""Files that are written whole; the log is appended to."""
 
 
 class RunFolder:
@@ -33,27 +35,35 @@ class RunFolder:
                 f"{show_path(path)}: expected a folder for one run, found another process at work in it; wait for it, or choose another"
             ) from error
         except (OSError, NotImplementedError) as error:
-            raise _unwritable(path, error) from error
+            reason = getattr(error, "strerror", None) or error
+            raise SettingsError(f"{show_path(path)}: expected to write into this folder, found: {reason}; mend that first") from error
 
     def is_begun(self) -> bool:
         """Whether there is anything in it but the lock and what a kill left of a file it was writing."""
-        return any(name != LOCK_NAME and not UNFINISHED.fullmatch(name) for name in os.listdir(self.path))
+        unfinished = {name for name in os.listdir(self.path) if (found := UNFINISHED.fullmatch(name)) and found[1] in NAMES}
+        return bool(set(os.listdir(self.path)) - unfinished - {LOCK_NAME})
 
     def remove_unfinished(self) -> None:
         """Remove what a kill has left of files that it was writing."""
-        for name in os.listdir(self.path):
-            if UNFINISHED.fullmatch(name):
-                (self.path / name).unlink(missing_ok=True)
+        remove_unfinished(self.path, NAMES)
 
     def release(self, *, remove_if_unused: bool = False) -> None:
         """Let others have it. With `remove_if_unused` a folder in which nothing was kept is removed."""
+        is_unused = False
         with contextlib.suppress(OSError):
-            if not self.is_begun():
-                self.remove_unfinished()
-                (self.path / LOCK_NAME).unlink(missing_ok=True)
-                if remove_if_unused:
-                    self.path.rmdir()
+            is_unused = not self.is_begun()
+        if is_unused:
+            self._clear(remove=remove_if_unused)
         self._lock.release()
+        if is_unused and os.name == "nt":  # which removes no file that is open; elsewhere the lock may be another's by now
+            self._clear(remove=remove_if_unused)
+
+    def _clear(self, *, remove: bool) -> None:
+        with contextlib.suppress(OSError):
+            self.remove_unfinished()
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
+            if remove:
+                self.path.rmdir()
 
 
 def refuse_inside(path: Path, data: str) -> None:

@@ -45,24 +45,32 @@ class RunRecorder:
         self.stop = stop
         self._pages_trouble = ""
         self.watcher = watcher
-        self.keeper = SnapshotKeeper(SnapshotFolder(folder.snapshots), seconds_between=snapshot_seconds, on_trouble=watcher.note)
-        keep_bytes = whole(resumed.facts.get("log_bytes")) if resumed else 0
+        kept_step = resumed.facts["step"] if resumed else None
+        self.keeper = SnapshotKeeper(
+            SnapshotFolder(folder.snapshots), seconds_between=snapshot_seconds, on_trouble=watcher.note, kept_step=kept_step
+        )
+        facts = resumed.facts if resumed else {"log_bytes": 0}
+        waiting = facts.get("log_waiting")
         try:
             folder.remove_unfinished()
-            self.keeper.folder.remove_parts()
+            self.keeper.folder.remove_unfinished()
             if not resumed:
                 write_settings(settings, folder.settings)
-            self.log = Log(folder.log, watcher.note, keep_bytes=keep_bytes)
+            self.log = Log(
+                folder.log,
+                watcher.note,
+                keep_bytes=whole(facts.get("log_bytes")),
+                waiting=waiting if isinstance(waiting, str) else "",
+            )
         except OSError as error:
             raise SettingsError(
-                f"{show_path(folder.path)}: expected to write into it, found: {error.strerror}; free some space or choose another --output"
+                f"{show_path(folder.path)}: expected to write into it, found: {error.strerror}; free some space or mend that"
             ) from error
         if resumed:
-            self.log.write(
-                "resume", step=resumed.facts["step"], versions=bundle.provenance["versions"], machine=bundle.provenance["machine"]
-            )
+            here = {name: bundle.provenance[name] for name in ("versions", "machine")}
+            self.log.write("resume", time=now(), step=resumed.facts["step"], **here)
         else:
-            self.log.write("start", **bundle.provenance)
+            self.log.write("start", time=now(), **bundle.provenance)
 
     def on_step(self, record: StepRecord) -> None:
         """To the log and the watcher."""
@@ -90,43 +98,50 @@ class RunRecorder:
     def capture(self, state: TrainingState) -> Snapshot:
         """The state, of which run it is, and how far the log had come."""
         snapshot = state.capture()
-        return replace(
-            snapshot,
-            facts={**snapshot.facts, "run": self.bundle.provenance, "classes": self.bundle.classes, "log_bytes": self.log.num_bytes},
-        )
+        log = {"log_bytes": self.log.num_bytes, "log_waiting": self.log.waiting.decode()}
+        return replace(snapshot, facts={**snapshot.facts, **log, "run": self.bundle.provenance})
 
-    def draw_pages(self, state: State, seconds: float) -> bool:
-        """The report and the model card, as far as the run has come; whether they could be written."""
+    def draw_pages(self, state: State, seconds: float) -> None:
+        """The report and the model card, as far as the run has come; that they could not be drawn is no reason to stop."""
         try:
             self.pages.draw(state, seconds)
-        except OSError as error:
-            if self._pages_trouble != str(error):
-                self.watcher.note(
-                    f"{show_path(self.folder.report)}: expected to write it, found: {error.strerror or error}; the run goes on"
-                )
-            self._pages_trouble = str(error)
-            return False
-        self._pages_trouble = ""
-        return True
+        except Exception as error:
+            trouble = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            if trouble != self._pages_trouble:
+                self.watcher.note(f"{show_path(self.folder.report)}: expected to draw it, found: {trouble}; the run goes on without")
+            self._pages_trouble = trouble
+        else:
+            self._pages_trouble = ""
 
     def end(self, results: dict[str, Evaluation], seconds: float) -> None:
-        """Everything is done: write what is left to write, and remove the snapshots, which nobody needs any more."""
+        """Everything is done: write what is left to write, and remove the snapshots, which nobody needs any more.
+
+        Only what is all on the disk is called complete: raises BundleError or SettingsError where the disk has no room for it.
+        """
         self.keeper.wait()
         self._keep({split: result.to_dict() for split, result in results.items()})
         for split, result in results.items():
             self.pages.show(split, result)
-        is_drawn = self.draw_pages("ended", seconds)
-        self.log.write("end", time=now(), **{split: {"top1": result.top1, "loss": result.loss} for split, result in results.items()})
-        if self.log.is_behind or not is_drawn:
+        try:
+            self.pages.draw("ended", seconds)
+        except OSError as error:
             raise SettingsError(
-                f"{show_path(self.folder.path)}: expected to write the last lines and the report, found no way to; free some space"
-            )
+                f"{show_path(self.folder.report)}: expected to write it, found: {error.strerror or error}; free some space"
+            ) from error
+        except Exception:  # our mistake, which another try would make again
+            self.draw_pages("ended", seconds)
+        self.log.write("end", time=now(), **{split: {"top1": result.top1, "loss": result.loss} for split, result in results.items()})
+        if self.log.is_behind:
+            raise SettingsError(f"{show_path(self.folder.log)}: expected to write its last lines, found no way to; free some space")
+        self.log.flush()
         self.keeper.folder.clear()
 
     def close(self) -> None:
         """No more events."""
-        self.keeper.wait()
-        self.log.close()
+        try:
+            self.keeper.wait()
+        finally:
+            self.log.close()
 
     def _keep(self, metrics: dict[str, Any]) -> None:
         save_bundle(replace(self.bundle, provenance={**self.bundle.provenance, "metrics": metrics}), self.folder.bundle)

@@ -24,6 +24,8 @@ def check_report_path(report: str | os.PathLike[str]) -> Path:
     path = Path(os.path.expanduser(report))
     if not os.fspath(report) or os.path.isdir(path):
         raise SettingsError(f"--report {show_path(report)}: expected an HTML file to write, found a folder; add a name such as report.html")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SettingsError(f"--report {show_path(report)}: expected an HTML file to write, found what is no file; choose another")
     if not os.path.isdir(path.parent):
         raise SettingsError(f"--report {show_path(report)}: expected a folder to write into, found none; make it first")
     return path

@@ -1,5 +1,6 @@
 """Go on with a run that was stopped or killed, from its newest sound snapshot, to the same weights."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from provenet.errors import DataError, ProvenetError, SettingsError, SnapshotErr
 from provenet.metrics import Evaluation
 from provenet.runs.folder import RunFolder
 from provenet.runs.pictures import SPLIT_SEED
-from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_splits
+from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, read_settings
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device
@@ -37,17 +38,18 @@ def resume(
     snapshot any more.
     """
     watcher = watcher or Silent()
+    check_seconds(snapshot_seconds)
     path = Path(run)
     if not os.path.isdir(path) or not os.path.exists(path / "settings.toml"):
         found = "no such file" if os.path.isdir(path) else "no such folder"
         raise SettingsError(f"{show_path(path)}: expected the folder of a run, with its settings.toml, found {found}; begin one with train")
+    settings = read_settings(path / "settings.toml")
+    if any(event["event"] == "end" for event in read_log(path / "log.jsonl")):
+        watcher.note(f"{show_path(path)}: this run is complete, nothing is left to do")
+        SnapshotFolder(path / "snapshot").clear()  # a kill may have come between
+        return _read_result(path, settings)
     folder = RunFolder(path)
     try:
-        settings = read_settings(folder.settings)
-        if any(event["event"] == "end" for event in read_log(folder.log)):
-            watcher.note(f"{show_path(path)}: this run is complete, nothing is left to do")
-            SnapshotFolder(folder.snapshots).clear()
-            return _read_result(folder, settings)
         return _go_on(folder, settings, data, device, snapshot_seconds, watcher)
     finally:
         folder.release()
@@ -68,7 +70,7 @@ def _go_on(
         watcher.note(f"{show_path(folder.path)}: no snapshot was taken yet; the run begins again")
     _refuse_other_settings(folder, settings, _section(begun, "settings"))
     machine = _section(begun, "machine")
-    chosen_device = choose_device(device or str(machine.get("device", "auto")).partition(":")[0])
+    chosen_device = _choose_device(device, str(machine.get("device", "auto")).partition(":")[0])
     try:
         data_set = open_data(settings.source.data if data is None else data, watcher.progress)
     except DataError as error:
@@ -80,12 +82,13 @@ def _go_on(
     provenance = describe(settings, splits, opened, chosen_device)
     _refuse_other_data(data_set.name, provenance["data"], _section(begun, "data"))
     for what, was, now in (
+        ("processor", machine.get("processor"), provenance["machine"].get("processor")),
         ("threads", machine.get("threads"), torch.get_num_threads()),
         ("device", machine.get("device"), str(chosen_device)),
         ("torch", _section(begun, "versions").get("torch"), torch.__version__),
     ):
         if was not in (None, now):
-            watcher.note(f"the run began with {what} {was}, and goes on with {now}: its weights will agree but for rounding")
+            watcher.note(f"the run had {what} {was}, and goes on with {now}: its weights will agree but for rounding")
     try:
         return carry_out(
             folder,
@@ -103,13 +106,22 @@ def _go_on(
         raise SnapshotError(f"{show_path(folder.snapshots)}: {error}; give it the folder of its own run") from error
 
 
-def _read_result(folder: RunFolder, settings: RunSettings) -> Run:
-    metrics = _section(load_bundle(folder.bundle).provenance, "metrics")
+def _choose_device(asked: str | None, begun_on: str) -> torch.device:
+    if asked is not None:
+        return choose_device(asked)
+    try:
+        return choose_device(begun_on)
+    except SettingsError as error:
+        raise SettingsError(f"the run was on {begun_on!r}, which is not here; go on with --device cpu, or on another machine") from error
+
+
+def _read_result(path: Path, settings: RunSettings) -> Run:
+    metrics = _section(load_bundle(path).provenance, "metrics")
     try:
         test = Evaluation.from_dict(metrics["test"]) if metrics.get("test") else None
-        return Run(folder.path, settings, Evaluation.from_dict(metrics["val"]), test)
+        return Run(path, settings, Evaluation.from_dict(metrics["val"]), test)
     except (KeyError, TypeError, ValueError) as error:
-        raise ProvenetError(f"{show_path(folder.bundle)}: expected the results of a complete run, found none; evaluate it") from error
+        raise ProvenetError(f"{show_path(path)}: expected the results of a complete run, found none; evaluate it") from error
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -124,7 +136,7 @@ def _refuse_other_settings(folder: RunFolder, settings: RunSettings, begun: Mapp
     for section, values in settings.to_dict().items():
         for name, value in values.items():
             was = _section(begun, section).get(name)
-            if was != value and not (isinstance(was, list) and list(was) == list(value)):
+            if was != json.loads(json.dumps(value)):
                 raise SettingsError(
                     f"{show_path(folder.settings)}: expected {section}.{name} = {was!r}, with which the run began, found {value!r}; "
                     "put it back, or begin a new run with train --settings"
@@ -132,7 +144,14 @@ def _refuse_other_settings(folder: RunFolder, settings: RunSettings, begun: Mapp
 
 
 def _refuse_other_data(name: str, now: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
-    """The pictures must be those that the run began with, to the pixel; says in which class they are not."""
+    """The pictures must be those that the run began with, to the pixel, and their classes too; says in which class they are not."""
+    known, found = list(_section(_section(begun, "classes"), "train")), list(now["classes"]["train"])
+    if begun and known != found:
+        odd = next((label for label in [*known, *found] if label not in known or label not in found), known[0] if known else "")
+        raise DataError(
+            f"{name}: expected the {len(known)} classes that the run began with, found {len(found)}, not the same ({odd!r}); "
+            "put them back, or begin a new run with train --settings"
+        )
     for split in now["images"]:
         if not begun or _section(begun, "contents").get(split) == now["contents"][split]:
             continue

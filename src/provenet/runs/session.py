@@ -1,6 +1,9 @@
 """One sitting of a run in its folder, from the first step or from a snapshot: data -> loaders -> loop -> bundle."""
 
+import contextlib
+import math
 import platform
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +13,7 @@ import torch
 from provenet.data.holdout import TrainingSplits
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader
-from provenet.errors import ModelError, ProvenetError, TrainingError, show_path
+from provenet.errors import ModelError, ProvenetError, SettingsError, TrainingError, show_path
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
@@ -29,6 +32,12 @@ from provenet.version import __version__
 from provenet.weights.bundle import Bundle
 
 SNAPSHOT_SECONDS = 60.0
+
+
+def check_seconds(snapshot_seconds: float) -> None:
+    """Raise SettingsError for what is no time between two snapshots."""
+    if not 0 <= snapshot_seconds < math.inf:
+        raise SettingsError(f"--snapshot-seconds: expected a number of seconds, 0 or more, found {snapshot_seconds}")
 
 
 @dataclass(frozen=True)
@@ -135,53 +144,51 @@ def carry_out(
             stop=stop,
             watcher=watcher,
         )
-        watcher.note(_introduce(net, settings, provenance["data"], device))
-        if snapshot:
-            watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
-        watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
-        if state.best:
-            recorder.pages.show("val", state.best.evaluation)
-        recorder.draw_pages("running", state.seconds)
         batches = splits["train"].loader.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
 
         def evaluate_on(split: str, what: str) -> Evaluation:
             loader = splits[split].loader
             return evaluate(net, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
 
-        try:
-            val = fit(state, batches, training, evaluate=lambda: evaluate_on("val", "validating"), recorder=recorder)
-            test = evaluate_on("test", "testing") if "test" in splits else None
-            recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
-        except KeyboardInterrupt as error:
-            number = error.signal_number if isinstance(error, Stopped) else 2
-            raise Stopped(f"stopped after step {state.step} of {state.num_steps}; {_keep(state, recorder)}", number) from None
-        except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
-            recorder.draw_pages("stopped", state.seconds)
-            kept = "keeps the best network before that" if folder.bundle.exists() else "has no network yet"
-            error.args = (f"{error}; {show_path(folder.path)} {kept}",)
-            raise
-        except ProvenetError as error:
-            error.args = (f"{error}; {_keep(state, recorder)}",)
-            raise
-        except Exception:  # the memory is full, or we made a mistake: no reason to lose anything
-            watcher.note(_keep(state, recorder))
-            raise
-        finally:
-            batches.close()
-            recorder.close()
+        with contextlib.closing(recorder), contextlib.closing(batches):
+            try:
+                watcher.note(_introduce(net, settings, provenance["data"], device))
+                if snapshot:
+                    watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
+                watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
+                if state.best:
+                    recorder.pages.show("val", state.best.evaluation)
+                recorder.draw_pages("running", state.seconds)
+                val = fit(state, batches, training, evaluate=lambda: evaluate_on("val", "validating"), recorder=recorder)
+                test = evaluate_on("test", "testing") if "test" in splits else None
+                recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
+            except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
+                recorder.draw_pages("stopped", state.seconds)
+                kept = "keeps the best network before that" if folder.bundle.exists() else "has no network yet"
+                error.args = (f"{error}; {show_path(folder.path)} {kept}",)
+                raise
+            except KeyboardInterrupt as error:
+                number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+                raise Stopped(f"stopped after step {state.step} of {state.num_steps}; {_keep(state, recorder)}", number) from None
+            except ProvenetError as error:
+                error.args = (f"{error}; {_keep(state, recorder)}",)
+                raise
+            except BaseException as error:  # the memory is full, a watcher or we made a mistake: no reason to lose anything
+                error.add_note(_keep(state, recorder))
+                raise
     return Run(folder.path, settings, val, test)
 
 
 def _keep(state: TrainingState, recorder: RunRecorder) -> str:
     """Take a snapshot of a state that is whole; -> what is kept and how to go on."""
-    folder = show_path(recorder.folder.path)
-    is_kept = state.is_whole and recorder.keeper.take_now(lambda: recorder.capture(state))
+    folder, keeper = show_path(recorder.folder.path), recorder.keeper
+    keeper.wait()
+    is_kept = state.is_whole and keeper.take_now(lambda: recorder.capture(state))
     recorder.draw_pages("stopped", state.seconds)
-    there = recorder.keeper.folder.list()
     if is_kept:
         return f"all of it is kept; go on: provenet resume {folder}"
-    if there:
-        return f"kept up to step {there[-1].name.split('-')[2]}; go on from there: provenet resume {folder}"
+    if keeper.kept_step is not None:
+        return f"kept up to step {keeper.kept_step}; go on from there: provenet resume {folder}"
     return f"no snapshot could be kept; begin again: provenet resume {folder}"
 
 

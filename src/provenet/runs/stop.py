@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop; it does so where its state is whole, and says how to go on."""
+"""Ctrl-C, SIGTERM and a terminal that is closed ask a run to stop; it does so where its state is whole, and says how to go on."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,12 +33,15 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._notice) for number in SIGNALS}
+            listened_to = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+            self._before = {number: signal.signal(number, self._notice) for number in listened_to}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by a program that Python is part of
+        if error is None and self.signal_number is not None:  # asked for after the last look: what comes next shall hear of it
+            raise Stopped("asked to stop when the run was complete", self.signal_number)
 
     def check(self) -> None:
         """Stop here, if asked to."""

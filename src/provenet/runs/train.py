@@ -11,7 +11,7 @@ from provenet.errors import SettingsError
 from provenet.runs.folder import make_run_folder
 from provenet.runs.pictures import SPLIT_SEED
 from provenet.runs.plan import choose_model, make_settings, override
-from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, describe, open_splits
+from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import Wishes, make_wishes
@@ -41,6 +41,7 @@ def train(
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
     watcher = watcher or Silent()
+    check_seconds(snapshot_seconds)
     chosen_device = choose_device(device)
     asked = make_wishes(wishes)
     if settings_file is not None:

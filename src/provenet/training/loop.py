@@ -13,7 +13,7 @@ from provenet.metrics import Evaluation, count_correct
 from provenet.training.losses import make_loss
 from provenet.training.optimizers import learning_rate
 from provenet.training.settings import TrainingSettings
-from provenet.training.state import Best, TrainingState, copy_weights
+from provenet.training.state import TrainingState, score
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Recorder(Protocol):
         ...
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """After each evaluation; `is_best` asks to keep the weights, which are `state.best`."""
+        """After each evaluation, before the state counts it as done; `is_best` asks to keep the weights."""
         ...
 
     def between_steps(self, state: TrainingState) -> None:
@@ -82,7 +82,9 @@ def fit(
             net.eval()
             val = evaluate()
             net.train()
-            recorder.on_epoch(_judge(state, val))
+            record = _judge(state, val)
+            recorder.on_epoch(record)
+            state.accept(val, is_best=record.is_best)
         recorder.between_steps(state)
         if state.is_over:
             break
@@ -110,13 +112,9 @@ def fit(
 
 
 def _judge(state: TrainingState, val: Evaluation) -> EpochRecord:
-    """Compare an evaluation with the best so far, and begin to count the next pass."""
-    candidate = Best(val, {})
-    is_best = state.best is None or candidate.score > state.best.score
-    if is_best:
-        state.best = Best(val, copy_weights(state.net))
+    """An evaluation beside the best so far."""
+    is_best = state.best is None or score(val) > score(state.best.evaluation)
     train_loss, train_top1 = state.loss_sum / state.seen, state.correct / state.seen
-    state.evaluated_step, state.loss_sum, state.correct, state.seen = state.step, 0.0, 0, 0
     return EpochRecord(state.step, state.num_steps, state.epoch, state.seconds, train_loss, train_top1, val, is_best)
 
 

@@ -17,41 +17,49 @@ LARGEST_LOG_BYTES = 2**28
 class Log:
     """Appends events to a file; each line is whole, whenever the program ends.
 
-    What cannot be written waits for the next write; `on_trouble` is told once. `keep_bytes` goes on from a snapshot: what was logged after
-    it will happen again.
+    What cannot be written waits for the next write; `on_trouble` is told once. A snapshot keeps `num_bytes` and `waiting`; who goes on
+    from it gives them back as `keep_bytes` and `waiting`, and what was logged after it, which will happen again, is cut off.
     """
 
-    def __init__(self, path: Path, on_trouble: Callable[[str], None], *, keep_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, on_trouble: Callable[[str], None], *, keep_bytes: int | None = None, waiting: str = "") -> None:
         self.path = path
         self.on_trouble = on_trouble
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         length = os.fstat(self._descriptor).st_size
         self.num_bytes = length if keep_bytes is None else min(keep_bytes, length)
         """How long the file is."""
         os.ftruncate(self._descriptor, self.num_bytes)
-        self._waiting = b""
+        self.waiting = waiting.encode()
+        """Lines that could not be written yet."""
 
     @property
     def is_behind(self) -> bool:
         """Whether some events could not be written yet."""
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def write(self, event: str, **values: Any) -> None:
         """One line."""
         was_behind = self.is_behind
-        self._waiting += (json.dumps({"event": event, **values}, ensure_ascii=False) + "\n").encode()
+        self.waiting += (json.dumps({"event": event, **values}, ensure_ascii=False) + "\n").encode()
+        self._write_waiting(is_news=not was_behind)
+
+    def flush(self) -> None:
+        """What is written is on the disk when this returns."""
+        os.fsync(self._descriptor)
+
+    def _write_waiting(self, *, is_news: bool) -> None:
         try:
-            _write_all(self._descriptor, self._waiting)
+            _write_all(self._descriptor, self.waiting)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self.num_bytes)  # no part of a line stays
-            if not was_behind:
+            if is_news:
                 self.on_trouble(
                     f"{show_path(self.path)}: expected to write, found: {error.strerror or error}; its lines wait, the run goes on"
                 )
             return
-        self.num_bytes += len(self._waiting)
-        self._waiting = b""
+        self.num_bytes += len(self.waiting)
+        self.waiting = b""
 
     def step(self, record: StepRecord) -> None:
         """Every so many steps, and the first and last."""
@@ -75,6 +83,8 @@ class Log:
 
     def close(self) -> None:
         """No more events."""
+        if self.is_behind:
+            self._write_waiting(is_news=False)
         os.close(self._descriptor)
 
 

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import zlib
@@ -19,12 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from provenet.errors import SnapshotError, show_path
-from provenet.files import flush_folder
+from provenet.files import flush, flush_folder
 from provenet.training.state import Snapshot
 
 KEPT = 2
 STEPS_OF_COST = 50  # a snapshot that takes a second is taken every fifty seconds at most: two in a hundred of a run
 HEADER_KEY = "provenet_snapshot"
+WRITING = "writing"
 NAME = re.compile(r"(\d{6,})-step-(\d+)-([0-9a-f]{8})\.safetensors")
 
 
@@ -38,7 +40,8 @@ class SnapshotFolder:
         """The snapshots, oldest first."""
         if not self.path.is_dir():
             return []
-        return sorted((path for path in self.path.iterdir() if NAME.fullmatch(path.name)), key=lambda path: int(path.name.split("-")[0]))
+        files = (path for path in self.path.iterdir() if NAME.fullmatch(path.name) and path.is_file())
+        return sorted(files, key=lambda path: int(path.name.split("-")[0]))
 
     def write(self, snapshot: Snapshot) -> None:
         """Add one and remove the oldest. Raises OSError; then those before are as they were, and no part of this one is left.
@@ -49,22 +52,29 @@ class SnapshotFolder:
         try:
             self._write(snapshot)
         except OSError as error:
-            if error.errno != errno.ENOSPC or len(self.list()) < 2:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(self.list()) < 2:
                 raise
             self._remove_all_but(1)
             self._write(snapshot)
 
     def read_newest(self, on_damaged: Callable[[str], None]) -> Snapshot | None:
-        """The newest sound one; None if there are none at all. `on_damaged` is told of each that had to be passed over.
+        """The newest sound one; None if there are none at all. `on_damaged` is told of each that had to be passed over, and removed.
 
-        Raises SnapshotError where there are some and all are damaged.
+        Raises SnapshotError where there are some and all are damaged, or one may not be read.
         """
-        there = self.list()
+        there, damaged = self.list(), []
         for path in reversed(there):
             try:
-                return _read(path)
-            except (OSError, SafetensorError, KeyError, ValueError, SnapshotError) as error:
-                on_damaged(f"{show_path(path)}: expected a sound snapshot, found a damaged one ({error}); taking the one before")
+                snapshot = _read(path)
+            except OSError as error:
+                raise SnapshotError(f"{show_path(path)}: expected to read it, found: {error.strerror or error}; mend that first") from error
+            except (SafetensorError, KeyError, ValueError, RecursionError, SnapshotError) as error:
+                damaged.append(path)
+                on_damaged(f"{show_path(path)}: expected a sound snapshot, found a damaged one ({error}); it is passed over")
+            else:
+                for other in damaged:  # else it would be one of those that are kept
+                    other.unlink(missing_ok=True)
+                return snapshot
         if there:
             raise SnapshotError(
                 f"{show_path(self.path)}: expected a sound snapshot, found {len(there)} damaged ones; "
@@ -73,34 +83,33 @@ class SnapshotFolder:
         return None
 
     def clear(self) -> None:
-        """Remove them all, and parts that a kill has left."""
-        self.remove_parts()
+        """Remove them all."""
+        self.remove_unfinished()
         self._remove_all_but(0)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
-    def remove_parts(self) -> None:
+    def remove_unfinished(self) -> None:
         """Remove what a kill in the middle of a write has left."""
-        if self.path.is_dir():
-            for path in self.path.glob("*.part"):
-                path.unlink(missing_ok=True)
+        shutil.rmtree(self.path / WRITING, ignore_errors=True)
 
     def _write(self, snapshot: Snapshot) -> None:
         there = self.list()
         number = int(there[-1].name.split("-")[0]) + 1 if there else 1
-        part = self.path / f"{number:06}.part"
-        tensors = {name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}
+        self.remove_unfinished()
+        writing = self.path / WRITING  # the library that writes the file leaves others beside it when it is killed
         try:
+            writing.mkdir()
+            part = writing / f"{number:06}.safetensors"
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.tensors.items()}
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(snapshot.facts, ensure_ascii=False)})
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
+            flush(part)
             part.replace(self.path / f"{number:06}-step-{snapshot.facts['step']}-{_checksum(part):08x}.safetensors")
             flush_folder(self.path)
         except SafetensorError as error:
             raise _as_os_error(error) from error
         finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            self.remove_unfinished()
         self._remove_all_but(KEPT)
 
     def _remove_all_but(self, kept: int) -> None:
@@ -116,11 +125,14 @@ class SnapshotKeeper:
     soon as the last one is written. A snapshot that cannot be written is told to `on_trouble` and tried again at the next time.
     """
 
-    def __init__(self, folder: SnapshotFolder, *, seconds_between: float, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: SnapshotFolder, *, seconds_between: float, on_trouble: Callable[[str], None], kept_step: int | None = None
+    ) -> None:
         self.folder = folder
         self.seconds_between = seconds_between
         self.on_trouble = on_trouble
-        self.kept_step: int | None = None
+        self.kept_step = kept_step
+        """The step of the newest snapshot that is on the disk."""
         self.seconds_of_work = 0.0
         """On the training path: what the copies took, and the processor time of the thread."""
         self._last_cost_seconds = 0.0
@@ -144,8 +156,9 @@ class SnapshotKeeper:
         self._last_taken, self._last_cost_seconds = time.monotonic(), time.perf_counter() - started
         self.seconds_of_work += self._last_cost_seconds
         self._error = OSError("the thread that writes it died")  # until it says otherwise
-        self._writing = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
-        self._writing.start()
+        thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
+        thread.start()
+        self._writing = thread
 
     def wait(self) -> None:
         """Until the thread has written its snapshot; trouble is told here, once."""
@@ -155,7 +168,7 @@ class SnapshotKeeper:
             trouble = str(self._error.strerror or self._error) if self._error else None
             if trouble and trouble != self._trouble_told:
                 kept = "none is kept yet" if self.kept_step is None else f"the one of step {self.kept_step} is kept"
-                self.on_trouble(f"{show_path(self.folder.path)}: expected to write a snapshot, found: {trouble}; {kept}, the run goes on")
+                self.on_trouble(f"{show_path(self.folder.path)}: expected to write a snapshot, found: {trouble}; {kept}")
             self._trouble_told = trouble
 
     def take_now(self, capture: Callable[[], Snapshot]) -> bool:
@@ -185,6 +198,8 @@ def _read(path: Path) -> Snapshot:
         raise SnapshotError(f"its bytes give {checksum:08x}")
     with safe_open(path, framework="pt") as file:
         facts = json.loads((file.metadata() or {})[HEADER_KEY])
+        if not isinstance(facts, dict):
+            raise SnapshotError("its facts are no table")
         return Snapshot({name: file.get_tensor(name).clone() for name in file.keys()}, facts)  # noqa: SIM118, no dict
 
 

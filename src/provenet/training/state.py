@@ -4,23 +4,19 @@ A snapshot is tensors and plain values, never a pickle. The learning rate and th
 step number is all there is to keep of them.
 """
 
-import copy
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from provenet.errors import SnapshotError
 from provenet.metrics import Evaluation
-from provenet.outcomes import Outcomes
 from provenet.training.optimizers import make_optimizer
 from provenet.training.settings import TrainingSettings
-
-FORMAT_VERSION = 1
+from provenet.training.soundness import FORMAT_VERSION, check_snapshot
 
 
 @dataclass(frozen=True)
@@ -37,11 +33,6 @@ class Best:
 
     evaluation: Evaluation
     tensors: dict[str, Tensor]
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """Higher is better: top-1, then the loss."""
-        return self.evaluation.top1, -self.evaluation.loss
 
 
 class TrainingState:
@@ -61,6 +52,7 @@ class TrainingState:
         self.best: Best | None = None
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0
         self.is_whole = True
+        """Whether it can be captured now: it says so to whoever catches an error."""
         self._seconds_before, self._started = 0.0, time.perf_counter()
 
     @property
@@ -90,6 +82,12 @@ class TrainingState:
         self.loss_sum, self.correct, self.seen = self.loss_sum + loss * images, self.correct + correct, self.seen + images
         self.is_whole = True
 
+    def accept(self, val: Evaluation, *, is_best: bool) -> None:
+        """An evaluation is done and recorded; the next pass is counted anew."""
+        if is_best:
+            self.best = Best(val, copy_weights(self.net))
+        self.evaluated_step, self.loss_sum, self.correct, self.seen = self.step, 0.0, 0, 0
+
     def capture(self) -> Snapshot:
         """A copy that later steps do not change."""
         tensors = {f"net.{name}": _copy(tensor) for name, tensor in self.net.state_dict().items()}
@@ -101,7 +99,7 @@ class TrainingState:
             tensors |= {f"best.{name}": tensor for name, tensor in self.best.tensors.items()}
             if self.best.evaluation.outcomes:
                 tensors |= {f"outcomes.{name}": tensor for name, tensor in vars(self.best.evaluation.outcomes).items()}
-        tensors |= {f"random.{name}": state for name, state in _random_states().items()}
+        tensors |= {f"random.{name}": state for name, state in random_states().items()}
         facts = {
             "format_version": FORMAT_VERSION,
             "step": self.step,
@@ -116,39 +114,17 @@ class TrainingState:
         return Snapshot(tensors, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Become what was captured. Raises SnapshotError, and changes nothing, where the snapshot is of another network or run."""
-        facts, tensors = snapshot.facts, _by_kind(snapshot.tensors)
-        weights, parameters = self.net.state_dict(), dict(self.net.named_parameters())
-        try:
-            if (facts["format_version"], facts["num_steps"]) != (FORMAT_VERSION, self.num_steps):
-                raise SnapshotError(
-                    f"expected a snapshot of format {FORMAT_VERSION} and a run of {self.num_steps} steps, "
-                    f"found format {facts['format_version']} and {facts['num_steps']} steps"
-                )
-            _check(tensors["net"], weights)
-            best = None
-            if facts["best"]:
-                _check(tensors["best"], weights)
-                outcomes = Outcomes(**tensors["outcomes"]) if tensors["outcomes"] else None
-                best = Best(replace(Evaluation.from_dict(facts["best"]), outcomes=outcomes), tensors["best"])
-            moments = [(*full.rpartition(".")[::2], tensor) for full, tensor in tensors["optimizer"].items()]
-            for name, _, tensor in moments:
-                if tensor.ndim and tensor.shape != parameters[name].shape:
-                    raise SnapshotError(f"the optimizer's {name} is {list(tensor.shape)}, the network's {list(parameters[name].shape)}")
-            counts = {name: int(facts[name]) for name in ("step", "evaluated_step", "correct", "seen")}
-            sums = {name: float(facts[name]) for name in ("loss_sum", "seconds")}
-        except (KeyError, TypeError, ValueError) as error:
-            raise SnapshotError(f"expected a whole snapshot, found one in which {error} is missing or of another kind") from error
-
-        self.net.load_state_dict(tensors["net"])
-        for name, key, tensor in moments:
-            parameter = parameters[name]  # in its memory layout, which a fused step takes for granted
-            self.optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
-        self.best = best
-        self.step, self.evaluated_step, self.correct, self.seen = counts.values()
-        self.loss_sum, self._seconds_before = sums.values()
+        """Become what was captured. Raises SnapshotError, and changes nothing, where the snapshot is of another network or run, or odd."""
+        checked = check_snapshot(snapshot.tensors, snapshot.facts, self.net, self.optimizer, self.num_steps)
+        self.net.load_state_dict(checked.weights)
+        for (parameter, key), tensor in checked.moments.items():  # in the parameter's memory layout, which a fused step takes for granted
+            self.optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
+        self.best = Best(checked.best, checked.best_weights) if checked.best else None
+        facts = snapshot.facts
+        self.step, self.evaluated_step, self.correct, self.seen = (facts[name] for name in ("step", "evaluated_step", "correct", "seen"))
+        self.loss_sum, self._seconds_before = float(facts["loss_sum"]), float(facts["seconds"])
         self._started = time.perf_counter()
-        _put_random_states(tensors["random"])
+        put_random_states(checked.random)
 
 
 def count_steps(settings: TrainingSettings, num_images: int) -> int:
@@ -156,45 +132,36 @@ def count_steps(settings: TrainingSettings, num_images: int) -> int:
     return max(1, math.ceil(settings.epochs * num_images / settings.batch_size))
 
 
+def score(evaluation: Evaluation) -> tuple[float, float]:
+    """What makes one evaluation better than another: top-1, then the loss."""
+    return evaluation.top1, -evaluation.loss
+
+
 def copy_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The weights and statistics of a network as they are now."""
-    return copy.deepcopy(net.state_dict())
+    """The weights and statistics of a network as they are now, on the CPU."""
+    return {name: _copy(tensor) for name, tensor in net.state_dict().items()}
 
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
-def _by_kind(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    kinds: dict[str, dict[str, Tensor]] = {"net": {}, "optimizer": {}, "best": {}, "outcomes": {}, "random": {}}
-    for full, tensor in tensors.items():
-        kind, _, name = full.partition(".")
-        kinds.setdefault(kind, {})[name] = tensor
-    return kinds
-
-
-def _check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """That two networks have the same tensors, by name, shape and type."""
-    for name in [*expected, *found]:
-        if name not in found or name not in expected:
-            raise SnapshotError(
-                f"expected the tensors of this network, found {name} only in {'it' if name in expected else 'the snapshot'}"
-            )
-        if (found[name].shape, found[name].dtype) != (expected[name].shape, expected[name].dtype):
-            raise SnapshotError(f"expected {name} of shape {list(expected[name].shape)}, found {list(found[name].shape)}")
-
-
-def _random_states() -> dict[str, Tensor]:
-    """Torch's random generators: of the processor, and of each CUDA device that has been used."""
+def random_states() -> dict[str, Tensor]:
+    """Torch's random generators: of the processor, and of each accelerator in use."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states |= {f"cuda{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
     return states
 
 
-def _put_random_states(states: Mapping[str, Tensor]) -> None:
+def put_random_states(states: Mapping[str, Tensor]) -> None:
+    """The inverse; generators of accelerators that are not here are left out."""
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             if f"cuda{number}" in states:
                 torch.cuda.set_rng_state(states[f"cuda{number}"], number)
+    if torch.backends.mps.is_available() and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])

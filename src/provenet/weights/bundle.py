@@ -55,9 +55,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         with appearing(path) as part:
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
     except (OSError, SafetensorError) as error:
-        raise BundleError(
-            f"{show_path(path)}: expected to write the bundle, found: {error}; free some space or choose another --output"
-        ) from error
+        raise BundleError(f"{show_path(path)}: expected to write the bundle, found: {error}; free some space") from error
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
