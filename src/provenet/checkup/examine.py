@@ -8,7 +8,6 @@ import io
 import itertools
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from PIL import Image
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
 from provenet.data.squares import Progress
+from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
 
 SHOWN_OF_A_CLASS = 48
@@ -66,9 +66,10 @@ def examine(splits: dict[str, ImageSet], *, num_threads: int, progress: Progress
         split, images, indices = task
         return [_look(images, split, index, is_shown=index in shown[split]) for index in indices]
 
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="look") as pool:
+    with decoding_threads(num_threads) as threads:
         while chunk := list(itertools.islice(tasks, TASKS_AT_ONCE)):  # a future for each of millions would fill the memory
-            for found in pool.map(work, chunk):
+            for future in [threads.start(work, task) for task in chunk]:
+                found: list[Look] = threads.wait_for(future)
                 looks += found
                 if progress:
                     progress("looking at pictures", len(looks), total)

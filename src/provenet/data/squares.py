@@ -3,11 +3,9 @@
 Both give the same bytes for the same picture. Letters: N pictures, B batch, R side of the stored square, C channels.
 """
 
-import contextlib
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import islice
 
 import numpy as np
@@ -16,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provenet.data.pictures import Pictures, PixelArray, content_number
-from provenet.errors import DataError, ImageError
+from provenet.data.threads import decoding_threads
+from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
 
 LARGEST_IN_MEMORY_BYTES = 2**30
 PICTURES_AT_ONCE = 1_024
 BATCHES_AHEAD = 2
-SECONDS_BETWEEN_LOOKS = 1.0
 
 Progress = Callable[[str, int, int], None]
 
@@ -67,17 +65,17 @@ class SquaresOnDisk(Squares):
 
     def batches(self, indices: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         side, channels = self.preprocessing.resize, self.preprocessing.channels
-        with _decoding_pool(self.num_threads) as (pool, threads):
+        with decoding_threads(self.num_threads) as threads:
 
             def start(batch: NDArray[np.int64]) -> tuple[Tensor, list[Future[None]]]:
                 squares = torch.empty(len(batch), side, side, channels, dtype=torch.uint8)
-                return squares, [pool.submit(self._decode_into, squares, row, int(index)) for row, index in enumerate(batch)]
+                return squares, [threads.start(self._decode_into, squares, row, int(index)) for row, index in enumerate(batch)]
 
             waiting = [start(batch) for batch in islice(indices, BATCHES_AHEAD)]
             while waiting:
                 squares, decoding = waiting.pop(0)
                 for future in decoding:
-                    _wait(future, threads)
+                    threads.wait_for(future)
                 waiting += [start(batch) for batch in islice(indices, 1)]
                 yield squares
 
@@ -86,27 +84,6 @@ class SquaresOnDisk(Squares):
 
     def _decode_into(self, squares: Tensor, row: int, index: int) -> None:
         squares[row] = torch.from_numpy(np.array(self.pictures.square(index, self.preprocessing)))
-
-
-@contextlib.contextmanager
-def _decoding_pool(num_threads: int) -> Iterator[tuple[ThreadPoolExecutor, list[threading.Thread]]]:
-    """A pool, and its threads as they come to life. What is still waiting at the end is dropped."""
-    threads: list[threading.Thread] = []
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode", initializer=lambda: threads.append(threading.current_thread()))
-    try:
-        yield pool, threads
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _wait(future: Future[None], threads: list[threading.Thread]) -> None:
-    """Until a picture is decoded. A pool does not notice that one of its threads died, and what was given to it would never come."""
-    while not future.done():
-        with contextlib.suppress(TimeoutError):
-            future.result(timeout=SECONDS_BETWEEN_LOOKS)
-        if not future.done() and not all(thread.is_alive() for thread in threads):
-            raise DataError("expected the threads that decode pictures to be alive, found one that died (out of memory?); start again")
-    future.result()
 
 
 def open_squares(
@@ -141,11 +118,11 @@ def open_squares(
             if fits:
                 kept[index] = torch.from_numpy(np.array(square))
 
-    with _decoding_pool(num_threads) as (pool, threads):
+    with decoding_threads(num_threads) as threads:
         for start in range(0, len(pictures), PICTURES_AT_ONCE):  # a future a picture, for millions at once, would fill the memory
             chunk = range(start, min(start + PICTURES_AT_ONCE, len(pictures)))
-            for done, future in enumerate([pool.submit(decode, index) for index in chunk], start=start + 1):
-                _wait(future, threads)
+            for done, future in enumerate([threads.start(decode, index) for index in chunk], start=start + 1):
+                threads.wait_for(future)
                 if progress and (done % 64 == 0 or done == len(pictures)):
                     progress("reading pictures", done, len(pictures))
     squares = SquaresInMemory(kept, content) if fits else SquaresOnDisk(pictures, preprocessing, num_threads, content)

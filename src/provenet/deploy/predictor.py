@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
 from provenet.data.ignored import summarise
+from provenet.data.threads import decoding_threads
 from provenet.errors import DataError, ImageError, show_path
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.metrics import TOP
@@ -65,10 +65,11 @@ class Predictor:
         A broken one goes to `on_broken`, or is raised without it.
         """
         waiting = iter([pictures] if isinstance(pictures, str | os.PathLike | Image.Image) else pictures)
-        with ThreadPoolExecutor(count_cores(), thread_name_prefix="decode") as pool:
+        with decoding_threads(count_cores()) as threads:
             while chunk := list(islice(waiting, BATCH_SIZE)):
                 names, squares = [], []
-                for name, square in zip(map(_name, chunk), pool.map(self._try_square, chunk), strict=True):
+                decoding = [threads.start(self._try_square, picture) for picture in chunk]
+                for name, square in zip(map(_name, chunk), map(threads.wait_for, decoding), strict=True):
                     if isinstance(square, Tensor):
                         names.append(name)
                         squares.append(square)

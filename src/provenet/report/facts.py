@@ -1,7 +1,6 @@
 """What a report tells: the facts of a run or an evaluation, and its worst mistakes with their pictures."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from PIL import Image
 from provenet.data.decode import read_picture
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PictureFiles, PixelArray
+from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
 from provenet.metrics import Evaluation
 from provenet.outcomes import worst_mistakes
@@ -91,8 +91,9 @@ def gather_mistakes(evaluation: Evaluation, images: ImageSet, count: int = NUM_M
     places = worst_mistakes(outcomes, count)
     chosen = images.select(np.array(places, dtype=np.int64))
     names = _names(chosen)
-    with ThreadPoolExecutor(count_cores(), thread_name_prefix="decode") as pool:
-        pictures = list(pool.map(lambda row: _small_picture(chosen, row), range(len(chosen))))
+    with decoding_threads(count_cores()) as threads:
+        waiting = [threads.start(_small_picture, chosen, row) for row in range(len(chosen))]
+        pictures = [threads.wait_for(future) for future in waiting]
     return [
         Mistake(
             place=place,

@@ -1,0 +1,49 @@
+"""Threads that decode pictures; the decoder releases the interpreter's lock. Whoever waits for them notices when one dies."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from provenet.errors import DataError
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class DecodingThreads:
+    """A pool of them. Python's own does not notice that a thread of it died, and what that one was at would never come."""
+
+    def __init__(self, num_threads: int) -> None:
+        self._threads: list[threading.Thread] = []
+        self._pool = ThreadPoolExecutor(
+            num_threads, thread_name_prefix="decode", initializer=lambda: self._threads.append(threading.current_thread())
+        )
+
+    def start(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        """Have it done by the next thread that is free."""
+        return self._pool.submit(work, *arguments)
+
+    def wait_for(self, future: Future[T]) -> T:
+        """Its result. Raises what the work raised, and DataError if a thread has died."""
+        while not future.done():
+            with contextlib.suppress(TimeoutError):
+                future.result(timeout=SECONDS_BETWEEN_LOOKS)
+            if not future.done() and not all(thread.is_alive() for thread in self._threads):
+                raise DataError("expected the threads that decode pictures to be alive, found one that died (out of memory?); start again")
+        return future.result()
+
+    def close(self) -> None:
+        """What is still waiting is dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def decoding_threads(num_threads: int) -> Iterator[DecodingThreads]:
+    """So many threads, for a `with` block."""
+    threads = DecodingThreads(num_threads)
+    try:
+        yield threads
+    finally:
+        threads.close()
