@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import shlex
 import signal
 import sys
 from io import TextIOWrapper
@@ -309,7 +310,7 @@ def _print_run(run: "Run", *, json: bool) -> None:
         return
     print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
     print(f"In {run.folder}: the network (model.safetensors), the report (report.html), its card (README.md), settings and log. Try:")
-    print(f"  provenet predict {run.folder} PICTURE…")
+    print(f"  provenet predict {shlex.quote(str(run.folder))} PICTURE…")
 
 
 def _print_json(value: Any) -> None:

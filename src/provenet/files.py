@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whatever kills the program or fills the disk."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -18,7 +19,10 @@ def appearing(path: Path) -> Iterator[Path]:
     """A path to write to; what was written there takes the place of `path` at the end, on the disk, or is removed.
 
     It lies in a folder of its own beside `path`, because libraries that write files leave others beside them when they are killed.
+    Raises OSError; also where `path` is a device, a pipe or a folder, which nobody means to be replaced.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "something there that is no file", str(path))
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         part = folder / path.name

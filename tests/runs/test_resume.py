@@ -192,7 +192,7 @@ def test_killed_before_its_first_snapshot_it_begins_again(pictures, tmp_path):
     begin(pictures, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/snapshot")
     resume(tmp_path / "run", watcher=(told := Told()))
-    assert "no snapshot was taken yet; the run begins again" in told.notes[0]
+    assert "no snapshot is there; the run begins again" in told.notes[0]
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
@@ -420,10 +420,8 @@ def test_a_disk_that_is_full_for_a_while(pictures, tmp_path, disk):
             (disk / "filler").unlink()
 
     told.step = step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("provenet.training.recorder.STEPS_A_LINE", 1)
-        starved = train(pictures, "resnet8_cifar", output=disk / "run", epochs=5, batch_size=8, snapshot_seconds=0, watcher=told)
-        steps = [event["step"] for event in read_log(disk / "run/log.jsonl") if event["event"] == "step"]
+    starved = train(pictures, "resnet8_cifar", output=disk / "run", epochs=5, batch_size=8, snapshot_seconds=0, watcher=told)
+    steps = [event["step"] for event in read_log(disk / "run/log.jsonl") if event["event"] == "step"]
     assert starved.val == run.val
     assert (disk / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     assert steps == list(range(1, STEPS + 1))  # every line, once, after the disk had room again

@@ -113,6 +113,4 @@ def _put(path: Path, content: bytes) -> None:
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> SettingsError:
     reason = getattr(error, "strerror", None) or error
-    return SettingsError(
-        f"{show_path(path)}: expected to write the sheets there, found: {reason}; free some space or choose another --output"
-    )
+    return SettingsError(f"{show_path(path)}: expected to write the sheets there, found: {reason}; choose another --output, or make room")

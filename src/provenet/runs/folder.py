@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -107,7 +108,7 @@ def _take_empty(path: Path) -> tuple[RunFolder, bool]:
     folder = RunFolder(path)
     if folder.is_begun():
         folder.release()
-        hint = f"; go on with it: provenet resume {show_path(path)}" if os.path.exists(folder.settings) else ""
+        hint = f"; go on with it: provenet resume {shlex.quote(show_path(path))}" if os.path.exists(folder.settings) else ""
         raise SettingsError(in_use + hint)
     return folder, is_new
 

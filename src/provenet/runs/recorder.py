@@ -62,6 +62,8 @@ class RunRecorder:
                 keep_bytes=whole(facts.get("log_bytes")),
                 waiting=waiting if isinstance(waiting, str) else "",
             )
+            if resumed and self.log.num_bytes != facts.get("log_bytes"):
+                watcher.note(f"{show_path(folder.log)}: expected {facts.get('log_bytes')} bytes, found fewer: its curves will have a gap")
         except OSError as error:
             raise SettingsError(
                 f"{show_path(folder.path)}: expected to write into it, found: {error.strerror}; free some space or mend that"
@@ -119,7 +121,12 @@ class RunRecorder:
         Only what is all on the disk is called complete: raises BundleError or SettingsError where the disk has no room for it.
         """
         self.keeper.wait()
-        self._keep({split: result.to_dict() for split, result in results.items()})
+        metrics = {split: result.to_dict() for split, result in results.items()}
+        try:
+            self._keep(metrics)
+        except BundleError:  # it needs less room than the older of two snapshots
+            self.keeper.folder.keep_newest()
+            self._keep(metrics)
         for split, result in results.items():
             self.pages.show(split, result)
         try:

@@ -1,5 +1,6 @@
 """The report of an evaluation: what is known of it, of the bundle, and of the run that the bundle came from."""
 
+import contextlib
 import os
 import platform
 from datetime import datetime, timedelta
@@ -24,11 +25,20 @@ def check_report_path(report: str | os.PathLike[str]) -> Path:
     path = Path(os.path.expanduser(report))
     if not os.fspath(report) or os.path.isdir(path):
         raise SettingsError(f"--report {show_path(report)}: expected an HTML file to write, found a folder; add a name such as report.html")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise SettingsError(f"--report {show_path(report)}: expected an HTML file to write, found what is no file; choose another")
+    if os.path.exists(path) and not _is_report(path):
+        raise SettingsError(f"--report {show_path(report)}: expected a new file or an earlier report, found another; choose another name")
     if not os.path.isdir(path.parent):
         raise SettingsError(f"--report {show_path(report)}: expected a folder to write into, found none; make it first")
     return path
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is one of our pages, which the next one may replace."""
+    if not os.path.isfile(path):
+        return False
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return b'<meta name="generator" content="Provenet' in file.read(4096)
+    return False
 
 
 def write_evaluation_report(path: Path, facts: RunFacts) -> None:

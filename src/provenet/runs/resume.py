@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def resume(
     check_seconds(snapshot_seconds)
     path = Path(run)
     if not os.path.isdir(path) or not os.path.exists(path / "settings.toml"):
-        found = "no such file" if os.path.isdir(path) else "no such folder"
+        found = "no such file" if os.path.isdir(path) else "a file" if os.path.exists(path) else "no such folder"
         raise SettingsError(f"{show_path(path)}: expected the folder of a run, with its settings.toml, found {found}; begin one with train")
     settings = read_settings(path / "settings.toml")
     if any(event["event"] == "end" for event in read_log(path / "log.jsonl")):
@@ -67,7 +68,7 @@ def _go_on(
     begun = snapshot.facts.get("run") if snapshot else next((event for event in read_log(folder.log) if event["event"] == "start"), None)
     begun = begun if isinstance(begun, dict) else {}
     if snapshot is None:
-        watcher.note(f"{show_path(folder.path)}: no snapshot was taken yet; the run begins again")
+        watcher.note(f"{show_path(folder.path)}: no snapshot is there; the run begins again")
     _refuse_other_settings(folder, settings, _section(begun, "settings"))
     machine = _section(begun, "machine")
     chosen_device = _choose_device(device, str(machine.get("device", "auto")).partition(":")[0])
@@ -75,7 +76,7 @@ def _go_on(
         data_set = open_data(settings.source.data if data is None else data, watcher.progress)
     except DataError as error:
         raise DataError(
-            f"{error}; if the pictures have moved, say where to: provenet resume {show_path(folder.path)} --data FOLDER"
+            f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data FOLDER"
         ) from error
     splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=SPLIT_SEED)
     opened = open_splits(settings, splits, chosen_device, watcher)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import platform
+import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,7 @@ def carry_out(
 
 def _keep(state: TrainingState, recorder: RunRecorder) -> str:
     """Take a snapshot of a state that is whole; -> what is kept and how to go on."""
-    folder, keeper = show_path(recorder.folder.path), recorder.keeper
+    folder, keeper = shlex.quote(show_path(recorder.folder.path)), recorder.keeper
     keeper.wait()
     is_kept = state.is_whole and keeper.take_now(lambda: recorder.capture(state))
     recorder.draw_pages("stopped", state.seconds)

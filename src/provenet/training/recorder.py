@@ -1,6 +1,7 @@
 """The log of a run: `log.jsonl`, one event a line, written as it happens."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 from provenet.errors import show_path
 from provenet.training.loop import EpochRecord, StepRecord
 
-STEPS_A_LINE = 50
+LINES_A_RUN = 500
+"""Enough for a curve to show what happened; a long run has more."""
+MOST_STEPS_A_LINE = 50
 LARGEST_LOG_BYTES = 2**28
 
 
@@ -24,6 +27,8 @@ class Log:
     def __init__(self, path: Path, on_trouble: Callable[[str], None], *, keep_bytes: int | None = None, waiting: str = "") -> None:
         self.path = path
         self.on_trouble = on_trouble
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would wait for ever
+            raise OSError(errno.EINVAL, "something there that is no file", str(path))
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         length = os.fstat(self._descriptor).st_size
         self.num_bytes = length if keep_bytes is None else min(keep_bytes, length)
@@ -63,7 +68,8 @@ class Log:
 
     def step(self, record: StepRecord) -> None:
         """Every so many steps, and the first and last."""
-        if record.step in (1, record.num_steps) or record.step % STEPS_A_LINE == 0:
+        steps_a_line = min(MOST_STEPS_A_LINE, max(1, record.num_steps // LINES_A_RUN))
+        if record.step in (1, record.num_steps) or record.step % steps_a_line == 0:
             self.write("step", step=record.step, epoch=round(record.epoch, 4), loss=record.loss, learning_rate=record.learning_rate)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -97,6 +103,8 @@ def _write_all(descriptor: int, content: bytes) -> None:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The events of a log, if there is one; lines that are no events, as a stranger or a failing disk may leave them, are passed over."""
     events = []
+    if not path.is_file():
+        return []
     with contextlib.suppress(OSError), path.open("rb") as file:
         for line in file.read(LARGEST_LOG_BYTES).splitlines():
             with contextlib.suppress(ValueError, RecursionError):

@@ -112,6 +112,10 @@ class SnapshotFolder:
             self.remove_unfinished()
         self._remove_all_but(KEPT)
 
+    def keep_newest(self) -> None:
+        """Give up all others, for their room."""
+        self._remove_all_but(1)
+
     def _remove_all_but(self, kept: int) -> None:
         there = self.list()
         for path in there[: len(there) - kept]:
@@ -193,10 +197,10 @@ class SnapshotKeeper:
 def _read(path: Path) -> Snapshot:
     name = NAME.fullmatch(path.name)
     assert name is not None  # listed by that pattern
-    checksum = _checksum(path)
-    if checksum != int(name[3], 16):
-        raise SnapshotError(f"its bytes give {checksum:08x}")
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:  # which refuses at once what is of another length than its header says
+        checksum = _checksum(path)
+        if checksum != int(name[3], 16):
+            raise SnapshotError(f"its bytes give {checksum:08x}")
         facts = json.loads((file.metadata() or {})[HEADER_KEY])
         if not isinstance(facts, dict):
             raise SnapshotError("its facts are no table")

@@ -36,7 +36,7 @@
     },
     loss: {
       series: [
-        { english: "each step", chinese: "每步", colour: "train", x: steps.epoch, y: steps.loss, isFaint: has(epochs.train_loss) },
+        { english: "single steps", chinese: "单步", colour: "train", x: steps.epoch, y: steps.loss, isFaint: has(epochs.train_loss) },
         { english: "training", chinese: "训练", colour: "train", x: epochs.epoch, y: epochs.train_loss },
         { english: "validation", chinese: "验证", colour: "val", x: epochs.epoch, y: epochs.val_loss },
       ],
