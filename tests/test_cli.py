@@ -195,6 +195,21 @@ def test_a_check_as_json_is_nothing_but_json(class_folders, tmp_path):
     assert plain.splitlines()[-1] == result["verdict"]
 
 
+def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.html").write_text("<!doctype html> mine")
+    os.mkfifo(tmp_path / "pipe")
+    bundle = tmp_path / "model.safetensors"
+    bundle.write_bytes(trained.bundle_path.read_bytes())
+    for name in ("mine.html", "pipe", "model.safetensors"):
+        _, err = main(capsys, "evaluate", bundle, "fashion-mini", "--report", name, status=2)
+        assert "expected a new file or an earlier report, found another; choose another name" in err
+    assert (tmp_path / "mine.html").read_text() == "<!doctype html> mine"
+    assert bundle.read_bytes() == trained.bundle_path.read_bytes()
+    for _ in range(2):
+        main(capsys, "evaluate", bundle, "fashion-mini", "--report", "new.html")
+
+
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
     names = ("models", "check", "train", "resume", "evaluate", "predict")

@@ -25,7 +25,7 @@ from provenet.runs.train import train
 from provenet.training.recorder import read_log
 from provenet.training.snapshot import SnapshotFolder
 from provenet.training.state import TrainingState
-from provenet.weights.bundle import load_bundle
+from provenet.weights.bundle import load_bundle, save_bundle
 
 COMPLETE = [".lock", "README.md", "log.jsonl", "model.safetensors", "report.html", "settings.toml"]
 STEPS = 15  # five passes of three steps over the 24 of 30 pictures that are not held out
@@ -452,6 +452,22 @@ def test_a_disk_that_stays_full(pictures, tmp_path, disk):
     (disk / "filler").unlink()
     resume(disk / "run")
     assert (disk / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_at_the_end_the_network_has_room_where_a_snapshot_was(pictures, tmp_path, monkeypatch):
+    whole(pictures, tmp_path / "whole")
+    save, refused = save_bundle, []
+
+    def save_where_there_is_room(bundle, path):
+        if "epoch" not in bundle.provenance["metrics"] and len(SnapshotFolder(path.parent / "snapshot").list()) > 1:
+            refused.append(path)
+            raise BundleError("no room")
+        save(bundle, path)
+
+    monkeypatch.setattr("provenet.runs.recorder.save_bundle", save_where_there_is_room)
+    run = whole(pictures, tmp_path / "run", snapshot_seconds=0)
+    assert len(refused) == 1
+    assert run.bundle_path.read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
 def test_a_folder_that_may_not_be_written(pictures, tmp_path, disk):

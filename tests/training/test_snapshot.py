@@ -217,6 +217,22 @@ def test_what_is_written_next_comes_after_a_damaged_one(tmp_path):
     assert folder.read_newest(pytest.fail).facts["step"] == 6
 
 
+def test_what_is_no_file_is_no_snapshot(tmp_path):
+    folder = SnapshotFolder(tmp_path)
+    folder.write(snapshot(1))
+    names = [f"00099{number}-step-99-deadbeef.safetensors" for number in range(4)]
+    os.mkfifo(tmp_path / names[0])
+    (tmp_path / names[1]).mkdir()
+    (tmp_path / names[2]).symlink_to("/dev/zero")
+    (tmp_path / names[3]).touch()
+    os.truncate(tmp_path / names[3], 200 * 2**30)  # of which nothing is on the disk
+    told = []
+    assert folder.read_newest(told.append).facts["step"] == 1
+    assert len(told) == 1
+    folder.clear()
+    assert sorted(os.listdir(tmp_path)) == names[:3]
+
+
 MOMENTUM = "optimizer.body.0.weight.momentum_buffer"
 
 
