@@ -24,6 +24,7 @@ check: $(VENV)/installed  ## everything that must hold before a change is shared
 	$(BIN)/python tools/run_readme.py README.md
 	$(BIN)/python tools/smoke_wheel.py
 	$(BIN)/pytest
+	$(BIN)/pytest -m slow
 
 format: $(VENV)/installed  ## write the code as the checks want it
 	$(BIN)/ruff format .

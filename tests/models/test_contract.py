@@ -17,7 +17,7 @@ def random_images(net, num_images=2, seed=0):
     return torch.randn(num_images, spec.channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if "1202" in name else name for name in NETWORKS])
 def test_shapes_on_the_meta_device(name):
     net = build_on_meta(name, num_classes=7)
     spec = net.input_spec

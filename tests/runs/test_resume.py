@@ -156,6 +156,7 @@ def wait_for(condition, process=None):
 TRAIN = ["train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "2", "-o", "run"]
 
 
+@pytest.mark.slow
 def test_signals_and_kills_from_outside(tmp_path):
     """Ctrl-C, then SIGTERM while it evaluates or nearly so, then two kills that nothing can catch; at last the same bytes."""
     reference = command(*TRAIN[:-1], "whole", cwd=tmp_path)
@@ -577,7 +578,7 @@ def test_no_time_between_two_snapshots(pictures, tmp_path, seconds):
 def test_a_kill_inside_the_writing_leaves_nothing_for_ever(tmp_path):
     """Safetensors writes beside the file it was given, under a name of its own."""
     words = [*TRAIN[:5], "500", *TRAIN[6:], "--snapshot-seconds", "0"]
-    for _ in range(3):
+    for _ in range(2):
         process = command(*words, cwd=tmp_path) if not (tmp_path / "run/settings.toml").exists() else command("resume", "run", cwd=tmp_path)
         wait_for(lambda: list(tmp_path.glob("run/snapshot/writing/.tmp*")), process)
         process.kill()
@@ -590,6 +591,7 @@ def test_a_kill_inside_the_writing_leaves_nothing_for_ever(tmp_path):
     assert all(path.suffix == ".safetensors" for path in (tmp_path / "run/snapshot").iterdir())
 
 
+@pytest.mark.slow
 def test_nobody_listens(tmp_path):
     """Standard error on a full disk, and a reader that has gone: the run goes on and ends well."""
     for output, redirect in (("full", "2> /dev/full"), ("gone", "2>&1 >/dev/null | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}")):
