@@ -1,6 +1,8 @@
 """What several tests need: real pictures as files, small sets, and a trained network."""
 
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,29 @@ def class_folders(tmp_path: Path, mini: dict[str, ImageSet]) -> Callable[..., Pa
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a real file system of so many bytes: make_disk("400k")."""
+    disk = tmp_path / "disk"
+
+    def make(size: str) -> Path:
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small file system is not allowed here")
+        return disk
+
+    yield make
+    if disk.is_mount():
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def small_disk(make_disk: Callable[[str], Path]) -> Path:
+    """A real file system of 400 kB."""
+    return make_disk("400k")
 
 
 @pytest.fixture(scope="session")

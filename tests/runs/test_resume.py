@@ -392,15 +392,8 @@ def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk, monkeypa
 
 
 @pytest.fixture
-def disk(tmp_path):
-    """A real file system of two megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+def disk(make_disk):
+    return make_disk("2m")
 
 
 def fill(disk):

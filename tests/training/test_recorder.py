@@ -1,24 +1,10 @@
 """The log: whole lines, once each, whatever the disk does."""
 
 import json
-import shutil
-import subprocess
 
 import pytest
 
 from provenet.training.recorder import Log, read_log
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 400 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk_never_has_half_a_line(small_disk):

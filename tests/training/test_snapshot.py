@@ -1,8 +1,6 @@
 """Snapshots: a run in pieces is the run in one piece, and a file is whole or not there."""
 
 import os
-import shutil
-import subprocess
 import threading
 
 import pytest
@@ -292,18 +290,6 @@ def test_a_snapshot_of_something_else_changes_nothing(change, message):
     assert same(weights(state), before)
     assert torch.equal(torch.get_rng_state(), random_before)
     assert (state.step, state.best, len(state.optimizer.state)) == (0, None, 0)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 400 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk_leaves_the_snapshots_that_are_there(small_disk):
