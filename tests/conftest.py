@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,12 +87,14 @@ def class_folders(tmp_path: Path, mini: dict[str, ImageSet]) -> Callable[..., Pa
 
 
 @pytest.fixture
-def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mount a real file system of so many bytes: make_disk("400k")."""
-    disk = tmp_path / "disk"
+def make_disk() -> Iterator[Callable[[str], Path]]:
+    """Mount a real file system of so many bytes: make_disk("400k").
+
+    It lives outside of pytest's own folder: a test that is killed leaves the mount, and pytest cannot clean up what is mounted.
+    """
+    disk = Path(tempfile.mkdtemp(prefix="provenet-disk-"))
 
     def make(size: str) -> Path:
-        disk.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
         if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("mounting a small file system is not allowed here")
@@ -100,6 +103,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield make
     if disk.is_mount():
         subprocess.run(["umount", disk], check=True)
+    disk.rmdir()
 
 
 @pytest.fixture
