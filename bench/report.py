@@ -46,7 +46,7 @@ def main() -> None:
         facts = RunFacts(
             title="bench",
             model=bundle.network.name,
-            num_parameters=sum(parameter.numel() for parameter in bundle.network.parameters()),
+            num_parameters=bundle.network.num_parameters,
             classes=bundle.classes,
             state="ended",
             events=read_log(folder / "run" / "log.jsonl"),

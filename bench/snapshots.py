@@ -44,7 +44,7 @@ def main() -> None:
     with seeded(0):
         net = build_network(options.model, num_classes=10, in_channels=1)
     spec = net.input_spec.preprocessing.with_channels(1)
-    preprocessing = spec if net.input_spec.is_fixed else type(spec)(**{**spec.to_dict(), "size": options.size, "resize": options.size})
+    preprocessing = spec if net.has_sized_layers else type(spec)(**{**spec.to_dict(), "size": options.size, "resize": options.size})
     place(net, torch.device("cpu"))
     squares, _ = open_squares(images.pictures, preprocessing, num_threads=count_cores())
     loader = Loader(squares, images.labels, preprocessing, batch_size=options.batch_size)

@@ -102,9 +102,21 @@ def test_broken_pictures_do_not_hide_the_others(trained, class_folders, capsys):
 
 def test_models_are_listed(capsys):
     out, _ = main(capsys, "models", "lenet*")
-    assert out.splitlines()[0].split() == ["lenet5", "60,000", "parameters", "input", "1x32x32"]
-    rows = json.loads(main(capsys, "models", "resnet50", "--json")[0])
-    assert rows == [{"name": "resnet50", "parameters": 25_557_032, "input": [3, 224, 224]}]
+    assert out.splitlines()[3].split() == ["lenet5", "1998", "60,000", "326", "K", "1x32x32"]
+    (row,) = json.loads(main(capsys, "models", "resnet50", "--json")[0])
+    assert (row["name"], row["parameters"], row["macs"], row["input"]) == ("resnet50", 25_557_032, 3_857_973_248, [3, 224, 224])
+    assert (row["year"], row["place"], row["top5_error_percent"], row["weights"]) == (2015, 1, 3.57, ["keras"])
+
+
+def test_networks_are_verified(capsys, monkeypatch):
+    out, _ = main(capsys, "verify", "lenet5_softmax")
+    assert "C3: parameters" in out
+    assert out.splitlines()[-1] == "1 networks, 62 checks: all agree"
+    assert json.loads(main(capsys, "verify", "lenet5_softmax", "resnet8*", "--json")[0])["ok"] is True
+    monkeypatch.setattr("provenet.models.lenet.ScaledTanh.amplitude", 1.7)
+    out, _ = main(capsys, "verify", "lenet5", status=1)
+    assert "lenet5: C1: squash_amplitude: expected 1.7159, found 1.7" in out
+    assert json.loads(main(capsys, "verify", "lenet5", "--json", status=1)[0])["ok"] is False
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,9 @@ def test_models_are_listed(capsys):
         (["evaluate", "nowhere", "fashion-mini"], "nowhere: expected a bundle"),
         (["evaluate"], "BUNDLE"),
         (["predict", "nowhere", "a.png"], "nowhere: expected a bundle"),
-        (["models", "vgg*"], "no network matches 'vgg*'"),
+        (["models", "vgg17*"], "no network matches 'vgg17*'; did you mean 'vgg1"),
+        (["verify", "alexnte"], "no network matches 'alexnte'; did you mean 'alexnet'"),
+        (["train", "fashion-mini", "--init", "random"], "--init"),
         (["modles"], "modles"),
     ],
 )
@@ -212,10 +226,11 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "check", "train", "resume", "evaluate", "predict")
+    names = ("models", "verify", "check", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "pattern json",
+        "verify": "names json",
         "check": "data output val_fraction json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",

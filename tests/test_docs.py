@@ -55,7 +55,7 @@ def test_the_readme_knows_every_command():
     shown = (ROOT / "README.md").read_text()
     listed = subprocess.run([sys.executable, "-m", "provenet", "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^│ ([a-z]+) ", listed, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 7
     assert all(f"`provenet {command} " in shown for command in commands)
 
 
@@ -70,3 +70,10 @@ def test_every_version_is_pinned():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     assert "torch==2.13.0" in lines
+
+
+def test_the_networks_page_is_the_papers_data():
+    sys.path.insert(0, str(ROOT / "tools"))
+    from write_networks_page import write_page
+
+    assert (ROOT / "docs/networks.md").read_text() == write_page()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.resume import resume
     from provenet.runs.train import train
+    from provenet.verify.verify import verify
     from provenet.weights.bundle import load_bundle
     from provenet.weights.create import create_model
 
@@ -49,6 +50,7 @@ __all__ = [
     "open_squares",
     "resume",
     "train",
+    "verify",
 ]
 
 _HOMES = {
@@ -68,6 +70,7 @@ _HOMES = {
     "open_squares": "provenet.data.squares:open_squares",
     "resume": "provenet.runs.resume:resume",
     "train": "provenet.runs.train:train",
+    "verify": "provenet.verify.verify:verify",
 }
 
 

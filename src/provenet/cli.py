@@ -35,28 +35,45 @@ app = App(
 
 @app.command
 def models(pattern: str = "*", *, json: Flag = False) -> None:
-    """List the networks.
+    """List the networks: year, place and top-5 error in the ILSVRC contest, parameters, multiply-adds, input, known public weights.
 
     Args:
         pattern: Only names that match, such as 'resnet*_cifar'.
-        json: Print a JSON list of {name, parameters, input}.
+        json: Print a JSON list of {name, year, place, top5_error_percent, parameters, macs, input, paper, about, weights}.
     """
-    from provenet.errors import ModelError, suggest
-    from provenet.models.catalog import NETWORKS, build_on_meta, list_models
+    from provenet.papers.listing import list_networks, show_networks
 
-    names = list_models(pattern)
-    if not names:
-        raise ModelError(f"no network matches {pattern!r}; {suggest(pattern, NETWORKS)}")
-    rows = []
-    for name in names:
-        net = build_on_meta(name)
-        spec = net.input_spec
-        count = sum(parameter.numel() for parameter in net.parameters())
-        rows.append({"name": name, "parameters": count, "input": [spec.channels, spec.size, spec.size]})
-        if not json:
-            print(f"{name:20} {count:>12,} parameters   input {spec.channels}x{spec.size}x{spec.size}")
+    rows = list_networks(pattern)
     if json:
-        _print_json(rows)
+        _print_json([row.to_dict() for row in rows])
+    else:
+        print(show_networks(rows))
+
+
+@app.command
+def verify(*names: str, json: Flag = False) -> int:
+    """Compare networks with their papers, number by number: sizes, parameters, operations, constants, and how the weights begin.
+
+    Ends with status 0 where everything is as published, 1 where anything is not. With one name every check is shown.
+
+    Args:
+        names: Networks, or patterns such as 'vgg*'; by default all.
+        json: Print every check as JSON: {ok, networks: [{name, paper, checks: [{what, expected, found, ok}], misprints}]}.
+    """
+    from provenet.console import Terminal
+    from provenet.papers.listing import list_networks
+    from provenet.runtime import prepare_process
+    from provenet.verify.verify import verify as verify_networks
+
+    chosen = [row.name for row in list_networks(names)] if names else None
+    prepare_process()
+    with Terminal() as terminal:
+        verification = verify_networks(chosen, progress=terminal.progress)
+    if json:
+        _print_json(verification.to_dict())
+    else:
+        print(verification)
+    return 0 if verification.ok else 1
 
 
 @app.command
@@ -267,7 +284,7 @@ def predict(
 
 
 def main(words: list[str] | None = None) -> NoReturn:
-    """Run one command and end the process: status 0, 1 where `check` found problems, or 2 with one line for input that cannot be used."""
+    """Run one command and end the process: status 0, 1 where `check` or `verify` found something, 2 with one line for unusable input."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, it stays open

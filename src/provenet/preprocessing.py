@@ -97,12 +97,23 @@ class Preprocessing:
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
         return replace(self, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
 
+    def with_size(self, size: int) -> "Preprocessing":
+        """The same rule for another window; the stored square grows or shrinks with it."""
+        return replace(self, size=size, resize=round(size * self.resize / self.size))
+
     def normalise(self, windows: Tensor) -> Tensor:
         """uint8 windows [N, S, S, C] -> float32 images [N, C, S, S] (channels-last in memory)."""
         if self.channel_order == "BGR":
             windows = windows.flip(-1)
         mean, std = (torch.tensor(values, device=windows.device).view(-1, 1, 1) for values in (self.mean, self.std))
         return windows.permute(0, 3, 1, 2).float().mul_(self.white / (255 * std)).sub_(mean / std)
+
+
+# The usual statistics of training pixels; a run measures those of its own data.
+IMAGENET_PREPROCESSING = Preprocessing(size=224, resize=256, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+CIFAR_PREPROCESSING = Preprocessing(size=32, resize=32, channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+# As the papers of AlexNet, VGG and GoogLeNet have it: pixels of 0 to 255 from which a mean is subtracted, here ImageNet's.
+MEAN_ONLY = Preprocessing(size=224, resize=256, channels=3, white=255.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
 
 
 def window(

@@ -28,7 +28,10 @@ RECIPES = {
     "lenet5_softmax": Recipe(15, 64, 0.05, 0.0, "cross_entropy", 0.0, mirror=False),
     "cifar": Recipe(12, 128, 0.3, 5e-4, "cross_entropy", 1 / 14, mirror=True),
     "imagenet": Recipe(20, 64, 0.05, 1e-4, "cross_entropy", 1 / 14, mirror=True),
+    "without_batch_norm": Recipe(20, 64, 0.01, 5e-4, "cross_entropy", 1 / 14, mirror=True),
 }
+
+BEFORE_BATCH_NORM = ("alexnet", "caffenet", "zfnet", "vgg", "nin", "googlenet")
 
 PICTURES_OF_THE_RECIPES = 60_000
 
@@ -37,6 +40,8 @@ def choose_recipe(network: str) -> Recipe:
     """The row for a network of the catalog."""
     if network in RECIPES:
         return RECIPES[network]
+    if network.startswith(BEFORE_BATCH_NORM) and "_bn" not in network:
+        return RECIPES["without_batch_norm"]
     return RECIPES["cifar" if "_cifar" in network else "imagenet"]
 
 

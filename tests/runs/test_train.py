@@ -20,8 +20,9 @@ from provenet.errors import DataError, SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.runs.evaluate import evaluate_bundle
 from provenet.runs.plan import choose_model, choose_preprocessing
-from provenet.runs.settings import read_settings
+from provenet.runs.settings import Source, read_settings
 from provenet.runs.train import train
+from provenet.runs.watcher import Silent
 from provenet.runs.wishes import Wishes
 from provenet.weights.bundle import load_bundle
 
@@ -258,19 +259,45 @@ def test_run_folders_are_never_overwritten(class_folders, tmp_path, monkeypatch)
 
 
 def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
-    lenet = choose_preprocessing("lenet5", mini["train"], size=None, channels=None)
+    def choose(model, init="trainable", size=None, channels=None):
+        return choose_preprocessing(Source(data="fashion-mini", model=model, init=init), mini["train"], size=size, channels=channels)
+
+    lenet = choose("lenet5")
     assert (lenet.size, lenet.resize, lenet.channels) == (32, 28, 1)
-    resnet = choose_preprocessing("resnet20_cifar", mini["train"], size=None, channels=None)
+    resnet = choose("resnet20_cifar")
     assert (resnet.size, resnet.resize, resnet.channels) == (28, 28, 1)
     pixels = mini["train"].pictures.pixels / 255
     assert (resnet.mean[0], resnet.std[0]) == pytest.approx((pixels.mean(), pixels.std()), abs=0.01)
-    assert choose_preprocessing("resnet20_cifar", mini["train"], size=40, channels=3).channels == 3
-    with pytest.raises(SettingsError, match="lenet5 takes 32 pixels only"):
-        choose_preprocessing("lenet5", mini["train"], size=28, channels=None)
+    assert choose("resnet20_cifar", size=40, channels=3).channels == 3
+    alexnet = choose("alexnet", init="published")  # its paper subtracts a mean from 0 to 255, and its layers have one size
+    assert (alexnet.size, alexnet.white, alexnet.std) == (227, 255.0, (1.0,))
+    assert alexnet.mean[0] == pytest.approx(pixels.mean() * 255, abs=2)
+    cured = choose("alexnet", size=67)
+    assert (cured.size, cured.resize, cured.white) == (67, 76, 1.0)
+    assert (cured.mean[0], cured.std[0]) == pytest.approx((pixels.mean(), pixels.std()), abs=0.02)
+    with pytest.raises(SettingsError, match="lenet5 needs at least 32 pixels"):
+        choose("lenet5", size=28)
     with pytest.raises(SettingsError, match="resnet18 needs at least 32 pixels"):
-        choose_preprocessing("resnet18", mini["train"], size=20, channels=None)
+        choose("resnet18", size=20)
     with pytest.raises(SettingsError, match=r"expected 1 .grey. or 3"):
-        choose_preprocessing("resnet18", mini["train"], size=32, channels=4)
+        choose("resnet18", size=32, channels=4)
+
+
+def test_a_network_with_auxiliary_heads_trains_and_leaves_them(class_folders, tmp_path, capsys):
+    """On the way from the first step through a resume to the bundle, which has none of them."""
+    data = class_folders(per_class=8, classes=2)
+    told = []
+
+    class Listener(Silent):
+        def note(self, message):
+            told.append(message)
+
+    run = train(data, "googlenet_toy", output=tmp_path / "run", epochs=1, size=64, batch_size=4, watcher=Listener())
+    assert any("googlenet_toy begins with He initialisation" in note and "(--init published for that)" in note for note in told)
+    bundle = load_bundle(run.folder)
+    assert len(bundle.network.training_logits(torch.zeros(1, 1, 64, 64))) == 1
+    assert not [name for name in bundle.network.state_dict() if name.startswith("auxiliary")]
+    assert len(list(Predictor.load(run.folder)([Image.new("L", (64, 64), 90)]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -288,7 +315,8 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
         (("[distortion]", "[distortions]"), r"expected a section \[distortion\], found none"),
         (("[run]", "[run"), "expected TOML, found something else"),
         (('model = "lenet5_softmax"', 'model = "lenet7"'), "unknown network 'lenet7'"),
-        (("size = 32", "size = 33"), "expected 32"),
+        (("size = 32", "size = 31"), "expected at least 32 pixels"),
+        (('init = "trainable"', 'init = "random"'), r"run.init \(--init\): expected published or trainable, found 'random'"),
     ],
 )
 def test_settings_files_that_cannot_be_used(class_folders, tmp_path, change, message):
@@ -340,7 +368,7 @@ def test_wishes_are_a_fixed_list():
     with pytest.raises(SettingsError, match="no such setting 'epoch'; did you mean 'epochs'"):
         train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
-        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "seed", "precision", "size", "channels",
+        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "init", "seed", "precision", "size", "channels",
         "shift_pixels", "mirror",
     }  # fmt: skip
 

@@ -111,7 +111,7 @@ def test_headers_that_do_not_fit(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("size", 28, "preprocessing.size: expected 32 pixels, which is what the network takes, found 28"),
+        ("size", 28, "preprocessing.size: expected at least 32 pixels, which is what the network takes, found 28"),
         ("size", 10**9, "expected 1 to 1024 pixels, found 1000000000"),
         ("channels", 2, "expected 1 .grey. or 3 .colour., found 2"),
         ("mean", [0.1, 0.2], "expected 1 values, one a channel, found 2"),

@@ -2,20 +2,32 @@
 
 A `Classifier` is an ordered list of named stages, as its paper names them, the last of which is the classifier proper. That one list
 serves the forward pass, freezing, caching, summaries and explanations; method names are timm's, so the networks drop into code
-written for it. Letters: N batch, C channels, H W pixels, K classes, F features.
+written for it. Any image of at least `input_spec.smallest` pixels a side will do; the numbers that a paper prints hold at
+`input_spec.size`. Letters: N batch, C channels, H W pixels, K classes, F features.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from provenet.errors import ModelError, suggest
+from provenet.models.blocks import FlattenMaps, GlobalAverage
 from provenet.preprocessing import Preprocessing
 
 Initialisation = Literal["published", "trainable"]
 """`published`: the paper's own. `trainable`: the same where that trains by itself, else the stated cure."""
+
+Measured = Literal["nothing", "mean", "mean and deviation"]
+"""What a network's normalisation takes from its training pictures; the rest is as published."""
+
+
+def measured_with(init: Initialisation) -> Measured:
+    """For networks whose papers subtract a mean from pixels of 0 to 255: today's initialisations expect a deviation of 1 as well."""
+    return "mean" if init == "published" else "mean and deviation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +37,14 @@ class InputSpec:
     preprocessing: Preprocessing
     smallest: int
     """Smallest side, in pixels, that leaves every layer something to work on."""
-    is_fixed: bool = False
-    """Whether only `size` itself will do, because fully connected layers count the pixels."""
+    measured: Measured = "mean and deviation"
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> "InputSpec":
         """The same network shown other pictures. Raises ModelError for a size or channels that it cannot take."""
-        wanted = f"{self.size}" if self.is_fixed else f"at least {self.smallest}"
-        if preprocessing.size < self.smallest or (self.is_fixed and preprocessing.size != self.size):
-            raise ModelError(f"preprocessing.size: expected {wanted} pixels, which is what the network takes, found {preprocessing.size}")
+        if preprocessing.size < self.smallest:
+            raise ModelError(
+                f"preprocessing.size: expected at least {self.smallest} pixels, which is what the network takes, found {preprocessing.size}"
+            )
         if preprocessing.channels != self.channels:
             raise ModelError(f"preprocessing.channels: expected {self.channels}, found {preprocessing.channels}")
         return replace(self, preprocessing=preprocessing)
@@ -52,8 +64,8 @@ class Classifier(nn.Module):
     """Images [N, C, H, W] -> logits [N, K]: stages applied in order, nothing else.
 
     `stages` maps names to modules; `head` names the first stage of the head (what follows the last spatial features);
-    `make_classifier` builds the last stage for a number of classes. Subclasses only build: of the methods, `training_logits` alone
-    is meant to be replaced, by networks with auxiliary heads.
+    `make_classifier` builds the last stage for a number of classes; `training_parts` names modules beside the stages that only training
+    uses. Functions build the networks; the one subclass there is, GoogLeNet's, has auxiliary heads to train.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class Classifier(nn.Module):
         num_classes: int,
         make_classifier: Callable[[int], nn.Module],
         input_spec: InputSpec,
+        training_parts: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.name = name
@@ -75,7 +88,11 @@ class Classifier(nn.Module):
         self._stage_names = tuple(stages)
         self._head_start = self._stage_names.index(head)
         self._make_classifier = make_classifier
-        self.authors_names: dict[str, str] = {}  # layer names of the authors' release -> our module paths; empty where they are ours
+        self.training_parts = training_parts
+        self.authors_names: dict[str, str] = {}
+        """Layer names of the authors' release -> our module paths; empty where they are ours."""
+        self.cure: str | None = None
+        """With `init="trainable"`: how the weights began instead, where the published way does not train by itself."""
         for stage_name, stage in stages.items():
             self.add_module(stage_name, stage)
 
@@ -102,6 +119,16 @@ class Classifier(nn.Module):
             features = self.get_submodule(name)(features)
         return features
 
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers of the network that is left after training, as papers count them."""
+        return sum(parameter.numel() for name, parameter in self.named_parameters() if not self._is_for_training(name))
+
+    @property
+    def has_sized_layers(self) -> bool:
+        """Whether fully connected layers read maps of one size, to which those of other images are averaged or repeated first."""
+        return any(isinstance(layer, FlattenMaps) for layer in self.modules())
+
     def training_logits(self, images: Tensor) -> list[tuple[float, Tensor]]:
         """Pairs of loss weight and logits [N, K] to train on; one pair, unless the network has auxiliary heads."""
         return [(1.0, self(images))]
@@ -119,6 +146,24 @@ class Classifier(nn.Module):
         classifier = self._make_classifier(num_classes) if num_classes else nn.Identity()
         self.add_module(self._stage_names[-1], classifier.to(device))
 
+    def trained_state(self) -> dict[str, Tensor]:
+        """The state dict of the network that is left after training: without what only training uses."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not self._is_for_training(name)}
+
+    def discard_training_parts(self) -> None:
+        """Remove what only training uses: GoogLeNet's auxiliary heads."""
+        for name in self.training_parts:
+            self.add_module(name, nn.ModuleDict())
+
+    def as_fully_convolutional(self) -> nn.Module:
+        """The same network with its fully connected layers as convolutions: images [N, C, H, W] -> a map of logits [N, K, h, w].
+
+        At `input_spec.size` the map is one pixel and holds the logits of `forward`. On larger images it holds one for each place of the
+        window that the network was built for (Simonyan and Zisserman 2014, section 3.2); its mean over pixels is their dense evaluation.
+        Weights are shared with this network. Raises ModelError where it was trained at a size that its fully connected layers do not fit.
+        """
+        return FullyConvolutional(self)
+
     def layer(self, name: str) -> nn.Module:
         """The layer of that name: the authors' (`res4d_branch2a`) or ours (`conv4_x.block4.conv1`)."""
         modules: dict[str, nn.Module] = dict(self.named_modules())
@@ -127,14 +172,85 @@ class Classifier(nn.Module):
             raise ModelError(f"{self.name} has no layer {name!r}; {suggest(name, [*self.authors_names, *filter(None, modules)])}")
         return modules[path]
 
+    def _is_for_training(self, name: str) -> bool:
+        return name.partition(".")[0] in self.training_parts
+
     def _check_input(self, images: Tensor) -> None:
         spec = self.input_spec
         if images.ndim != 4 or images.shape[1] != spec.channels:
             raise ModelError(f"{self.name}: expected images [N, {spec.channels}, H, W], found {list(images.shape)}")
         height, width = images.shape[2:]
-        if spec.is_fixed and (height, width) != (spec.size, spec.size):
-            raise ModelError(f"{self.name}: expected images of {spec.size}x{spec.size} pixels, found {height}x{width}; resize them")
         if min(height, width) < spec.smallest:
             raise ModelError(
                 f"{self.name}: expected images of at least {spec.smallest}x{spec.smallest} pixels, found {height}x{width}; enlarge them"
             )
+
+
+class FullyConvolutional(nn.Module):
+    """See `Classifier.as_fully_convolutional`."""
+
+    def __init__(self, net: Classifier) -> None:
+        super().__init__()
+        self.name = net.name
+        self.smallest = net.input_spec.size
+        self._sides = _sides_of_maps(net)
+        self._kernel_size = 1
+        self.stages = nn.Sequential(OrderedDict((name, self._convert(stage)) for name, stage in net.stages.items()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] -> logits [N, K, h, w]."""
+        if min(images.shape[2:]) < self.smallest:
+            height, width = images.shape[2:]
+            raise ModelError(
+                f"{self.name}: expected images of at least {self.smallest}x{self.smallest} pixels, its own size, found {height}x{width}"
+            )
+        logits: Tensor = self.stages(images)
+        return logits
+
+    def _convert(self, module: nn.Module) -> nn.Module:
+        """What does to maps, at every place, what `module` does to the one map of its size."""
+        if isinstance(module, nn.Sequential):
+            return nn.Sequential(OrderedDict((name, self._convert(layer)) for name, layer in module.named_children()))
+        if isinstance(module, GlobalAverage):
+            return nn.AvgPool2d(self._sides[module], stride=1)
+        if isinstance(module, FlattenMaps):
+            side = self._sides[module]
+            if side != module.side:
+                raise ModelError(
+                    f"{self.name}: expected {module.side}x{module.side} maps before its fully connected layers, found {side}x{side} "
+                    f"at {self.smallest} pixels; only the size that it was published for has a convolutional form"
+                )
+            self._kernel_size = module.side
+            return nn.Identity()
+        if isinstance(module, nn.Linear):
+            kernel_size, self._kernel_size = self._kernel_size, 1
+            return _as_convolution(module, kernel_size)
+        if GlobalAverage in map(type, module.children()):  # a classifier of class maps: its parts in their order
+            return nn.Sequential(OrderedDict((name, self._convert(layer)) for name, layer in module.named_children()))
+        return module
+
+
+def _as_convolution(layer: nn.Linear, kernel_size: int) -> nn.Conv2d:
+    """A convolution whose kernel covers what the layer reads, sharing its weights."""
+    channels = layer.in_features // kernel_size**2
+    with torch.device("meta"):
+        conv = nn.Conv2d(channels, layer.out_features, kernel_size, bias=layer.bias is not None)
+    conv.weight = nn.Parameter(layer.weight.detach().view(conv.weight.shape), requires_grad=layer.weight.requires_grad)
+    conv.bias = layer.bias
+    return conv
+
+
+def _sides_of_maps(net: Classifier) -> dict[nn.Module, int]:
+    """Side of the maps that reach each layer which takes the pixels together, at `input_spec.size`; nothing is computed for it."""
+    sides: dict[nn.Module, int] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: sides.update({layer: inputs[0].shape[-1]}))
+        for layer in net.modules()
+        if isinstance(layer, FlattenMaps | GlobalAverage)
+    ]
+    spec = net.input_spec
+    weightless = {name: tensor.to("meta") for name, tensor in net.state_dict(keep_vars=False).items()}
+    torch.func.functional_call(net, weightless, torch.empty(1, spec.channels, spec.size, spec.size, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return sides

@@ -24,12 +24,14 @@ parameters, a linear output: 61,706 parameters.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from provenet.errors import ModelError
+from provenet.models.blocks import FlattenMaps
 from provenet.models.classifier import Classifier, Initialisation, InputSpec
 from provenet.preprocessing import Preprocessing
 
@@ -61,20 +63,26 @@ NUM_CODE_UNITS = 84  # 7 x 12 pixels
 INPUT_SPEC = InputSpec(
     preprocessing=Preprocessing(size=32, resize=28, channels=1, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
     smallest=32,
-    is_fixed=True,
+    measured="nothing",
 )
 
 
 class ScaledTanh(nn.Module):
     """The squash A tanh(S a) with A = 1.7159 and S = 2/3, for which f(1) = 1 and f(-1) = -1 (appendix A)."""
 
+    amplitude = 1.7159
+    slope = 2 / 3
+
     def forward(self, activations: Tensor) -> Tensor:
         """Any shape -> the same shape."""
-        return 1.7159 * torch.tanh(activations * (2 / 3))
+        return self.amplitude * torch.tanh(activations * self.slope)
 
 
 class Subsampling(nn.Module):
     """The sum of each 2x2 neighbourhood times one coefficient a map, plus one bias a map: [N, C, 2h, 2w] -> [N, C, h, w]."""
+
+    kernel_size = stride = 2
+    padding = 0
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,8 +91,8 @@ class Subsampling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps [N, C, 2h, 2w] -> [N, C, h, w]."""
-        n, channels, height, width = maps.shape
-        pairs = maps.reshape(n, channels, height // 2, 2, width)
+        n, channels, height, width = (maps.shape[0], maps.shape[1], maps.shape[2] // 2 * 2, maps.shape[3] // 2 * 2)
+        pairs = maps[:, :, :height, :width].reshape(n, channels, height // 2, 2, width)
         rows = (pairs[:, :, :, 0] + pairs[:, :, :, 1]).view(n, channels, height // 2, width // 2, 2)
         sums = rows[..., 0] + rows[..., 1]  # twice as fast as 4 * avg_pool2d, which is not vectorised here
         return sums * self.weight[:, None, None] + self.bias[:, None, None]
@@ -99,6 +107,9 @@ class SparseConvolution(nn.Module):
     def __init__(self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.kernel_size = kernel_size
+        self.stride = 1
+        self.padding = 0
         self.table = table
         self._pairs = [in_channels * out_map + in_map for out_map, in_maps in enumerate(table) for in_map in in_maps]
         self.weight = nn.Parameter(torch.empty(len(self._pairs), kernel_size, kernel_size))
@@ -113,7 +124,7 @@ class SparseConvolution(nn.Module):
 
 
 class RBFOutput(nn.Module):
-    """Minus the squared Euclidean distance to each class's fixed code: [N, 84] -> logits [N, K]."""
+    """Minus the squared Euclidean distance to each class's fixed code: [N, 84] -> logits [N, K], or maps of both."""
 
     codes: Tensor
 
@@ -122,8 +133,9 @@ class RBFOutput(nn.Module):
         self.register_buffer("codes", output_codes(num_classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [N, 84] -> logits [N, K]."""
-        return -(features[:, None, :] - self.codes).square().sum(-1)
+        """Features [N, 84] -> logits [N, K]; [N, 84, h, w] -> [N, K, h, w]."""
+        codes = self.codes.view(*self.codes.shape, *[1] * (features.ndim - 2))
+        return -(features[:, None] - codes).square().sum(2)
 
 
 def output_codes(num_classes: int) -> Tensor:
@@ -232,10 +244,10 @@ def _assemble(
         C3=nn.Sequential(OrderedDict(conv=c3, squash=squash())),  # 10x10
         S4=subsample(16),  # 5x5
         C5=nn.Sequential(OrderedDict(conv=nn.Conv2d(16, 120, kernel_size=5), squash=squash())),  # 1x1
-        F6=nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(120, NUM_CODE_UNITS), squash=squash())),
+        F6=nn.Sequential(OrderedDict(flatten=FlattenMaps(1), linear=nn.Linear(120, NUM_CODE_UNITS), squash=squash())),
         output=make_classifier(num_classes),
     )
-    spec = InputSpec(preprocessing=INPUT_SPEC.preprocessing.with_channels(in_channels), smallest=32, is_fixed=True)
+    spec = replace(INPUT_SPEC, preprocessing=INPUT_SPEC.preprocessing.with_channels(in_channels))
     return Classifier(
         name=name,
         stages=stages,

@@ -31,7 +31,8 @@ from torch import nn
 
 from provenet.models.blocks import BasicBlock, BlockFactory, Bottleneck, ConvolutionUnit, GlobalAverage, Shortcut
 from provenet.models.classifier import Classifier, Initialisation, InputSpec
-from provenet.preprocessing import Preprocessing
+from provenet.models.initialisation import he_normal, initialise
+from provenet.preprocessing import CIFAR_PREPROCESSING, IMAGENET_PREPROCESSING
 
 
 class Variant(NamedTuple):
@@ -76,10 +77,7 @@ CIFAR = {
     "plain56_cifar": Variant(BasicBlock, (9, 9, 9), "none"),
     "plain110_cifar": Variant(BasicBlock, (18, 18, 18), "none"),
 }
-
-# The usual statistics of ImageNet and of CIFAR-10 training pixels; a run measures those of its own data.
-IMAGENET_PREPROCESSING = Preprocessing(size=224, resize=256, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-CIFAR_PREPROCESSING = Preprocessing(size=32, resize=32, channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+RESNET_TOY = Variant(Bottleneck, (1, 1, 1, 1), "B")
 
 
 def resnet_imagenet(
@@ -101,7 +99,9 @@ def resnet_cifar(
     stem = ConvolutionUnit(in_channels, 16, kernel_size=3)
     spec = InputSpec(preprocessing=CIFAR_PREPROCESSING.with_channels(in_channels), smallest=8)
     del init
-    return _build(name, variant, stem, widths=(16, 32, 64), pools_first=False, num_classes=num_classes, input_spec=spec)
+    net = _build(name, variant, stem, widths=(16, 32, 64), pools_first=False, num_classes=num_classes, input_spec=spec)
+    net.authors_names = {"conv1": "conv1.conv", "bn_conv1": "conv1.bn", "conv1_relu": "conv1.relu", "pool4": "pool", "fc10": "fc"}
+    return net
 
 
 def _build(
@@ -137,7 +137,7 @@ def _build(
         make_classifier=make_classifier,
         input_spec=input_spec,
     )
-    _initialise_as_he(net)
+    initialise(net, he_normal)
     return net
 
 
@@ -147,17 +147,8 @@ def _expansion(block: BlockFactory) -> int:
 
 def _linear(in_features: int, num_classes: int) -> nn.Linear:
     layer = nn.Linear(in_features, num_classes)
-    _initialise_as_he(layer)
+    he_normal(layer)
     return layer
-
-
-def _initialise_as_he(net: nn.Module) -> None:
-    """Normal with deviation sqrt(2 / fan_in) (He et al. 2015, "Delving deep into rectifiers", equation 10), biases 0."""
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 def _authors_names(net: Classifier) -> Iterator[tuple[str, str]]:
@@ -165,7 +156,8 @@ def _authors_names(net: Classifier) -> Iterator[tuple[str, str]]:
 
     Blocks of a stage are a, b, c …; in conv3_x and conv4_x of ResNet-101 and 152 they are a, b1, b2 …
     """
-    yield from {"conv1": "conv1.conv", "bn_conv1": "conv1.bn", "scale_conv1": "conv1.bn", "fc1000": "fc"}.items()
+    yield from {"conv1": "conv1.conv", "bn_conv1": "conv1.bn", "scale_conv1": "conv1.bn", "conv1_relu": "conv1.relu"}.items()
+    yield from {"pool1": "conv2_x.pool", "pool5": "pool", "fc1000": "fc"}.items()
     blocks_of = {
         name: [block_name for block_name, _ in stage.named_children() if block_name.startswith("block")]
         for name, stage in net.stages.items()

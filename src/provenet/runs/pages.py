@@ -36,7 +36,7 @@ class RunPages:
         facts = RunFacts(
             title=f"{self.bundle.network.name} on {self.data_name}",
             model=self.bundle.network.name,
-            num_parameters=sum(parameter.numel() for parameter in self.bundle.network.parameters()),
+            num_parameters=self.bundle.network.num_parameters,
             classes=self.bundle.classes,
             state=state,
             events=events,

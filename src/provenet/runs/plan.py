@@ -8,7 +8,7 @@ from provenet.data.index import ImageSet
 from provenet.data.squares import Progress, open_squares
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
-from provenet.models.classifier import InputSpec
+from provenet.models.classifier import InputSpec, Measured
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
@@ -30,7 +30,7 @@ def choose_model(images: ImageSet) -> str:
 
 def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:
     """Settings for training `source.model` on `train`."""
-    preprocessing = choose_preprocessing(source.model, train, size=wishes.size, channels=wishes.channels, progress=progress)
+    preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, progress=progress)
     training = default_training(source.model, len(train))
     if wishes.batch_size and wishes.learning_rate is None:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
         wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
@@ -54,38 +54,36 @@ def override(settings: RunSettings, wishes: Wishes) -> RunSettings:
 
 
 def choose_preprocessing(
-    network: str, train: ImageSet, *, size: int | None, channels: int | None, progress: Progress | None = None
+    source: Source, train: ImageSet, *, size: int | None, channels: int | None, progress: Progress | None = None
 ) -> Preprocessing:
     """What the network sees of these pictures.
 
-    LeNet-5 keeps its published input. The others see small pictures in their own size, larger ones in the network's, grey ones
-    in one channel, and are normalised by the training pictures' mean and deviation.
+    Networks that end in the mean over all pixels see small pictures in their own size; the others, whose fully connected layers were made
+    for one size, and all larger pictures, keep the network's. Grey pictures have one channel. The normalisation is measured on the
+    training pictures as far as the network's paper measures it: LeNet-5's is fixed, AlexNet's subtracts a mean.
     """
-    spec = build_on_meta(network).input_spec
+    net = build_on_meta(source.model, init=source.init)  # type: ignore[arg-type]  # checked there
+    spec = net.input_spec
     native_side, native_channels = train.pictures.native_side(), train.pictures.native_channels()
     channels = channels if channels is not None else min(spec.channels, native_channels)
     if channels not in (1, 3):
         raise SettingsError(f"--channels: expected 1 (grey) or 3 (colour), found {channels}")
     preprocessing = spec.preprocessing.with_channels(channels)
-    if spec.is_fixed:
-        if size not in (None, spec.size):
-            raise SettingsError(f"--size {size}: {network} takes {spec.size} pixels only; leave --size out or choose another --model")
-        return preprocessing
-    if size is None and native_side is not None and spec.smallest <= native_side <= LARGEST_SMALL_SIDE_PIXELS:
+    if size is None and not net.has_sized_layers and native_side is not None and spec.smallest <= native_side <= LARGEST_SMALL_SIDE_PIXELS:
         size = native_side
     if size is not None:
-        preprocessing = _scaled_to(preprocessing, size, spec, network)
-    return _measured(preprocessing, train, progress)
+        preprocessing = _scaled_to(preprocessing, size, spec, source.model)
+    return preprocessing if spec.measured == "nothing" else _measured(preprocessing, spec.measured, train, progress)
 
 
 def _scaled_to(preprocessing: Preprocessing, size: int, spec: InputSpec, network: str) -> Preprocessing:
     if size < spec.smallest:
         raise SettingsError(f"--size {size}: {network} needs at least {spec.smallest} pixels; enlarge --size or choose another --model")
-    return replace(preprocessing, size=size, resize=round(size * preprocessing.resize / preprocessing.size))
+    return preprocessing.with_size(size)
 
 
-def _measured(preprocessing: Preprocessing, train: ImageSet, progress: Progress | None) -> Preprocessing:
-    """Mean and deviation of the training pictures' own pixels, channel by channel, over evenly spaced pictures of the set."""
+def _measured(preprocessing: Preprocessing, measured: Measured, train: ImageSet, progress: Progress | None) -> Preprocessing:
+    """Mean, and perhaps deviation, of the training pictures' own pixels, channel by channel, over evenly spaced pictures of the set."""
     chosen = np.unique(np.linspace(0, len(train) - 1, min(PICTURES_MEASURED, len(train))).astype(np.int64))
     squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores(), progress=progress)
     sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
@@ -96,4 +94,6 @@ def _measured(preprocessing: Preprocessing, train: ImageSet, progress: Progress 
         values = pixels.double() / 255
         totals += np.stack([values.mean((0, 1, 2)).numpy(), values.square().mean((0, 1, 2)).numpy()]) * len(pixels) / len(sound)
     mean, std = totals[0], np.sqrt(np.maximum(totals[1] - totals[0] ** 2, 1e-4))
-    return replace(preprocessing, mean=tuple(round(float(v), 4) for v in mean), std=tuple(round(float(v), 4) for v in std))
+    if measured == "mean":
+        return replace(preprocessing, mean=tuple(round(float(v) * preprocessing.white, 4) for v in mean))
+    return replace(preprocessing, white=1.0, mean=tuple(round(float(v), 4) for v in mean), std=tuple(round(float(v), 4) for v in std))

@@ -73,7 +73,7 @@ def evaluation_facts(
     return RunFacts(
         title=f"{bundle.network.name} on {data_name}",
         model=bundle.network.name,
-        num_parameters=sum(parameter.numel() for parameter in bundle.network.parameters()),
+        num_parameters=bundle.network.num_parameters,
         classes=bundle.classes,
         state="evaluated",
         events=_read_log(folder, provenance) if folder else [],

@@ -154,6 +154,8 @@ def carry_out(
         with contextlib.closing(recorder), contextlib.closing(batches):
             try:
                 watcher.note(_introduce(net, settings, provenance["data"], device))
+                if net.cure and not snapshot:
+                    watcher.note(f"{net.name} begins with {net.cure} (--init published for that)")
                 if snapshot:
                     watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
                 watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
@@ -194,12 +196,12 @@ def _keep(state: TrainingState, recorder: RunRecorder) -> str:
 
 
 def _introduce(net: Classifier, settings: RunSettings, data: dict[str, Any], device: torch.device) -> str:
-    count, images = sum(parameter.numel() for parameter in net.parameters()), data["images"]
+    images = data["images"]
     held_out = f", held out of {data['held_out_from']}" if data["held_out_from"] else ""
     tested = f", {images['test']:,} to test" if "test" in images else ""
     shape = "x".join(str(n) for n in (settings.preprocessing.channels, settings.preprocessing.size, settings.preprocessing.size))
     return (
-        f"{net.name}: {count:,} parameters, images {shape}, {net.num_classes} classes; {images['train']:,} pictures to train, "
+        f"{net.name}: {net.num_parameters:,} parameters, images {shape}, {net.num_classes} classes; {images['train']:,} pictures to train, "
         f"{images['val']:,} to validate{held_out}{tested}; "
         f"{settings.training.epochs:g} passes, {settings.training.batch_size} pictures a step, on {device}"
     )

@@ -36,6 +36,8 @@ class Source:
     def __post_init__(self) -> None:
         if not is_plain_text(self.data):
             raise SettingsError(f"run.data: expected a path of plain text, found {show_path(self.data)!r}; rename the folder")
+        if self.init not in ("published", "trainable"):
+            raise SettingsError(f"run.init (--init): expected published or trainable, found {self.init!r}")
         if not 0 < self.val_fraction < 1:
             raise SettingsError(f"run.val_fraction (--val-fraction): expected a number above 0 and below 1, found {self.val_fraction}")
 

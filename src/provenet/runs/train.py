@@ -34,8 +34,8 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, seed, precision, size, channels, shift_pixels and
-    mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
+    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, shift_pixels
+    and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
     at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
@@ -81,7 +81,7 @@ def _plan(
         raise SettingsError("--model: expected a name that `provenet models` lists, found nothing; leave it out to have one chosen")
     data_set = open_data(data, watcher.progress)
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
-    source = Source(data=data, model=model or "", val_fraction=fraction, skip_broken=skip_broken)
+    source = Source(data=data, model=model or "", init=asked.init or "trainable", val_fraction=fraction, skip_broken=skip_broken)
     splits = divide(data_set, val_fraction=fraction, seed=SPLIT_SEED)
     source = dataclasses.replace(source, model=model or choose_model(splits.train))
     settings = make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, progress=watcher.progress)
@@ -102,7 +102,13 @@ def _repeat(
 
 
 def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None) -> None:
-    decided = {"--model": model, "--size": asked.size, "--channels": asked.channels, "--val-fraction": val_fraction}
+    decided = {
+        "--model": model,
+        "--init": asked.init,
+        "--size": asked.size,
+        "--channels": asked.channels,
+        "--val-fraction": val_fraction,
+    }
     for flag, value in decided.items():
         if value is not None:
             raise SettingsError(

@@ -1,7 +1,7 @@
 """What may be asked of a training run: the options of `provenet train` and the keywords of `train`, in one list. Imports no torch."""
 
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from provenet.errors import SettingsError, suggest
 from provenet.training.settings import Precision
@@ -21,6 +21,8 @@ class Wishes:
     """The highest one; it rises to it and falls to zero."""
     weight_decay: float | None = None
     """Of weights, not of biases and norms."""
+    init: Literal["published", "trainable"] | None = None
+    """How the weights begin: as published, or, where that does not train by itself, with its cure; trainable by default."""
     size: int | None = None
     """Side of the square the network sees, in pixels."""
     channels: int | None = None

@@ -50,7 +50,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "classes": list(bundle.classes),
         "provenance": bundle.provenance,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
     try:
         with appearing(path) as part:
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
@@ -138,6 +138,7 @@ def _build(header: dict[str, Any], shown: str) -> Bundle:
         if len(set(classes)) != len(classes):
             raise BundleError("two classes have the same name")
         net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels)
+        net.discard_training_parts()  # they are not written either
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
         return Bundle(net, tuple(classes), preprocessing, provenance)
     except KeyError as error:

@@ -1,0 +1,1 @@
+"""Looking at a network without running it on a picture."""

@@ -1,0 +1,156 @@
+"""AlexNet, as published, and the relatives that go by its name.
+
+Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, sections 3 and 4.
+
+    layer   what                                                    output
+    conv1   11x11 stride 4, 96; ReLU; norm; max 3x3 stride 2        96 @ 55x55, then 27x27
+    conv2   5x5, 256 in 2 groups; ReLU; norm; max 3x3 stride 2     256 @ 27x27, then 13x13
+    conv3   3x3, 384; ReLU                                         384 @ 13x13
+    conv4   3x3, 384 in 2 groups; ReLU                             384 @ 13x13
+    conv5   3x3, 256 in 2 groups; ReLU; max 3x3 stride 2           256 @ 13x13, then 6x6
+    fc6     4096; ReLU; dropout 0.5                               4096
+    fc7     4096; ReLU; dropout 0.5                               4096
+    fc8     1000
+
+The two groups are the two GPUs of 2012: each half reads only its own half of the maps. Weights begin normal with deviation 0.01; biases
+begin at 1 in conv2, conv4, conv5, fc6 and fc7, which gives the ReLUs something positive to learn from, and at 0 elsewhere (section 5).
+
+Differences from the paper:
+* the input is 227x227: the printed 224 gives no whole number of 11x11 windows at stride 4, the printed 55x55 maps need 227;
+* the mean image that the paper subtracts is here one mean a channel.
+
+Relatives, each a row of the table below:
+* `alexnet_one_tower`: one tower without groups, as courses draw it, which also pool before they normalise.
+* `caffenet`: the Caffe model zoo's: pools first, then normalises, with k = 1 and a fifth of the paper's alpha (Caffe divides by the
+  five maps of the neighbourhood).
+* `alexnet_owt`: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014: 64-192-384-256-256 maps, one tower,
+  no normalisation, 224x224. Most public weights called AlexNet are of this one. The world's code drops out before fc6 and fc7; here, as
+  in 2012, after their ReLUs.
+"""
+
+from collections import OrderedDict
+from functools import partial
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from provenet.models.blocks import ResponseNorm, hidden_layer, sequence
+from provenet.models.classifier import Classifier, Initialisation, InputSpec, measured_with
+from provenet.models.initialisation import he_normal, initialise, normal
+from provenet.preprocessing import MEAN_ONLY
+
+
+class Convolution(NamedTuple):
+    """One row of the layer table; each is followed by ReLU."""
+
+    maps: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    is_normed: bool = False
+    is_pooled: bool = False
+
+
+class Variant(NamedTuple):
+    """One network."""
+
+    convolutions: tuple[Convolution, ...]
+    size: int = 227
+    smallest: int = 39
+    after_relu: Literal["norm, pool", "pool, norm"] = "norm, pool"
+    norm: partial[ResponseNorm] = partial(ResponseNorm, 5, alpha=1e-4, beta=0.75, k=2.0)
+    rounds_up: bool = True
+    """Whether a pool counts a window that hangs over the edge, as the authors' software did. No size at 227 depends on it."""
+    hidden: int = 4096
+    first_bias: float = 1.0
+    """Of conv2, conv4, conv5, fc6 and fc7."""
+
+
+def _table(*, groups: int) -> tuple[Convolution, ...]:
+    return (
+        Convolution(96, 11, stride=4, is_normed=True, is_pooled=True),
+        Convolution(256, 5, padding=2, groups=groups, is_normed=True, is_pooled=True),
+        Convolution(384, 3, padding=1),
+        Convolution(384, 3, padding=1, groups=groups),
+        Convolution(256, 3, padding=1, groups=groups, is_pooled=True),
+    )
+
+
+ONE_WEIRD_TRICK = (
+    Convolution(64, 11, stride=4, padding=2, is_pooled=True),
+    Convolution(192, 5, padding=2, is_pooled=True),
+    Convolution(384, 3, padding=1),
+    Convolution(256, 3, padding=1),
+    Convolution(256, 3, padding=1, is_pooled=True),
+)
+
+ALEXNETS = {
+    "alexnet": Variant(_table(groups=2)),
+    "alexnet_one_tower": Variant(_table(groups=1), after_relu="pool, norm"),
+    "alexnet_owt": Variant(ONE_WEIRD_TRICK, size=224, smallest=63, rounds_up=False),
+    "caffenet": Variant(_table(groups=2), after_relu="pool, norm", norm=partial(ResponseNorm, 5, alpha=2e-5, beta=0.75, k=1.0)),
+}
+
+ALEXNET_TOY = Variant(tuple(row._replace(maps=row.maps // 8) for row in _table(groups=2)), hidden=64)
+
+BIASES_OF_ONE = ("conv2.conv", "conv4.conv", "conv5.conv", "fc6.linear", "fc7.linear")
+
+
+def alexnet(
+    name: str, variant: Variant, *, num_classes: int = 1000, in_channels: int = 3, init: Initialisation = "published"
+) -> Classifier:
+    """A network of the table: images [N, C, H, W] -> logits [N, K]."""
+    net = assemble(name, variant, num_classes=num_classes, in_channels=in_channels, init=init)
+    if init == "trainable":
+        initialise(net, he_normal, {"fc8": normal(0.01)})
+        net.cure = (
+            "He initialisation; the paper's, whose biases of 1 make large logits, takes many passes over very many pictures to settle"
+        )
+        return net
+    deviations = {"fc6.linear": 0.005, "fc7.linear": 0.005} if name == "caffenet" else {}
+    initialise(net, normal(0.01), {path: normal(deviations.get(path, 0.01), bias=variant.first_bias) for path in BIASES_OF_ONE})
+    return net
+
+
+def assemble(name: str, variant: Variant, *, num_classes: int, in_channels: int, init: Initialisation) -> Classifier:
+    """Five convolutions and three fully connected layers by the table, for AlexNet and for ZFNet, which is its child."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    authors_names: dict[str, str] = {}
+    channels = in_channels
+    for k, row in enumerate(variant.convolutions, start=1):
+        conv = nn.Conv2d(channels, row.maps, row.kernel_size, stride=row.stride, padding=row.padding, groups=row.groups)
+        norm = variant.norm() if row.is_normed else None
+        pool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=variant.rounds_up) if row.is_pooled else None
+        if variant.after_relu == "norm, pool":
+            stages[f"conv{k}"] = sequence(conv=conv, relu=nn.ReLU(), norm=norm, pool=pool)
+        else:
+            stages[f"conv{k}"] = sequence(conv=conv, relu=nn.ReLU(), pool=pool, norm=norm)
+        authors_names |= {f"{kind}{k}": f"conv{k}.{kind}" for kind, _ in stages[f"conv{k}"].named_children()}
+        channels = row.maps
+    stages["fc6"] = hidden_layer(channels * 6 * 6, variant.hidden, flattens=6)
+    stages["fc7"] = hidden_layer(variant.hidden, variant.hidden)
+    for k in (6, 7):
+        authors_names |= {f"fc{k}": f"fc{k}.linear", f"relu{k}": f"fc{k}.relu", f"drop{k}": f"fc{k}.dropout"}
+
+    def make_classifier(num_classes: int) -> nn.Linear:
+        layer = nn.Linear(variant.hidden, num_classes)
+        normal(0.01)(layer)
+        return layer
+
+    stages["fc8"] = make_classifier(num_classes)
+    net = Classifier(
+        name=name,
+        stages=stages,
+        head="fc6",
+        num_features=variant.hidden,
+        num_classes=num_classes,
+        make_classifier=make_classifier,
+        input_spec=InputSpec(
+            preprocessing=MEAN_ONLY.with_channels(in_channels).with_size(variant.size),
+            smallest=variant.smallest,
+            measured=measured_with(init),
+        ),
+    )
+    net.authors_names = authors_names
+    return net

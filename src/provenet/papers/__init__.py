@@ -1,0 +1,1 @@
+"""What the papers print, as data: one TOML file a paper. The networks never read it, so that it can disagree with them."""

@@ -1,0 +1,1 @@
+"""The networks as built against what their papers print."""
