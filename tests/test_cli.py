@@ -111,7 +111,7 @@ def test_models_are_listed(capsys):
 def test_networks_are_verified(capsys, monkeypatch):
     out, _ = main(capsys, "verify", "lenet5_softmax")
     assert "C3: parameters" in out
-    assert out.splitlines()[-1] == "1 networks, 62 checks: all agree"
+    assert out.splitlines()[-1] == "1 verified, 62 checks: all agree"
     assert json.loads(main(capsys, "verify", "lenet5_softmax", "resnet8*", "--json")[0])["ok"] is True
     monkeypatch.setattr("provenet.models.lenet.ScaledTanh.amplitude", 1.7)
     out, _ = main(capsys, "verify", "lenet5", status=1)

@@ -51,7 +51,7 @@ def test_the_weights_begin_as_published():
 @pytest.mark.slow
 def test_the_whole_catalog_with_its_weights():
     verification = verify()
-    assert [network.name for network in verification.networks] == list(NETWORKS)
+    assert [network.name for network in verification.networks] == [*NETWORKS, "arithmetic"]
     assert verification.ok
 
 
@@ -135,3 +135,17 @@ def test_a_weight_that_was_not_drawn_is_seen():
     assert [check.what for check in verify_network(net).failures] == [
         "conv2: initial weights", "cccp3: initial weights", "cccp4: initial biases",
     ]  # fmt: skip
+
+
+def test_the_arithmetic_of_courses():
+    verification = verify(["arithmetic"])
+    assert verification.ok
+    found = {check.what: check.found for check in verification.networks[0].checks}
+    assert found["5x5 straight on 192 maps: macs"] == "120,422,400"
+    assert found["the same through 16 of 1x1 first: macs"] == "2,408,448 and 10,035,200"
+    assert len(found) == 21
+
+
+def test_the_arithmetic_can_fail(monkeypatch):
+    monkeypatch.setattr("provenet.models.blocks.BasicBlock.forward", lambda block, maps: maps + 1)
+    assert [check.what.rpartition(": ")[2] for check in verify(["arithmetic"]).networks[0].failures] == ["BasicBlock"]

@@ -83,13 +83,21 @@ class Paper:
 @cache
 def read_papers() -> dict[str, Paper]:
     """Every paper, by the name of its file."""
-    folder = resources.files("provenet.papers")
-    return {key: _read(key, tomllib.loads((folder / f"{key}.toml").read_text(encoding="utf-8"))) for key in FILES}
+    return {key: _read(key, _load(key)) for key in FILES}
+
+
+def read_arithmetic() -> dict[str, list[Row]]:
+    """Examples of courses, by their kind: see the file."""
+    return _load("arithmetic")
 
 
 def find_paper(network: str) -> Paper | None:
     """The paper a network belongs to."""
     return next((paper for paper in read_papers().values() if network in paper.networks), None)
+
+
+def _load(key: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("provenet.papers") / f"{key}.toml").read_text(encoding="utf-8"))
 
 
 def _read(key: str, values: dict[str, Any]) -> Paper:

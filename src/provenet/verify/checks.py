@@ -39,7 +39,7 @@ class NetworkVerification:
     def table(self) -> str:
         """Every check on a line of its own."""
         widths = [max(len(getattr(check, column)) for check in self.checks) for column in ("what", "expected", "found")]
-        widths = [min(width, limit) for width, limit in zip(widths, (44, 40, 40), strict=True)]
+        widths = [min(width, limit) for width, limit in zip(widths, (56, 40, 40), strict=True)]
         header = f"{'what':{widths[0]}}  {'expected':{widths[1]}}  {'found':{widths[2]}}  verdict"
         lines = [
             f"{check.what:{widths[0]}}  {_short(check.expected, widths[1])}  {_short(check.found, widths[2])}  {'ok' if check.ok else 'NO'}"
@@ -80,7 +80,7 @@ class Verification:
                 for paper, misprint in misprints
             ]
         total, bad = sum(len(network.checks) for network in self.networks), sum(len(network.failures) for network in self.networks)
-        lines += ["", f"{len(self.networks)} networks, {total:,} checks: " + (f"{bad} disagree" if bad else "all agree")]
+        lines += ["", f"{len(self.networks)} verified, {total:,} checks: " + (f"{bad} disagree" if bad else "all agree")]
         return "\n".join(lines)
 
 

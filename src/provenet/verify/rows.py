@@ -83,8 +83,9 @@ def show(value: Any) -> str:
     if isinstance(value, set):
         return " or ".join(sorted(value)) or "none of the paper's"
     if isinstance(value, list | tuple):
-        joint = "x" if value and all(isinstance(part, int) for part in value) else " "
-        return joint.join(show(part) for part in value)
+        is_shape = value and all(isinstance(part, int) and part < 10_000 for part in value)
+        is_pair = value and all(isinstance(part, int) for part in value)
+        return ("x" if is_shape else " and " if is_pair else " ").join(show(part) for part in value)
     return str(value)
 
 

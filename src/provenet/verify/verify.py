@@ -12,6 +12,8 @@ from provenet.models.classifier import Classifier
 from provenet.models.lenet import count_connections
 from provenet.papers.paper import Paper, PublishedNetwork, find_paper
 from provenet.runtime import seeded
+from provenet.verify.arithmetic import NAME as ARITHMETIC
+from provenet.verify.arithmetic import verify_arithmetic
 from provenet.verify.checks import Check, NetworkVerification, Verification
 from provenet.verify.rows import check_printed, check_rows, show
 from provenet.verify.start import check_start
@@ -23,19 +25,20 @@ Progress = Callable[[str, int, int], None]
 
 
 def verify(names: Sequence[str] | None = None, *, progress: Progress | None = None) -> Verification:
-    """Networks against their papers, all of the catalog by default: every row of the papers' tables, and how the weights begin.
+    """Networks against their papers: every row of the papers' tables, and how the weights begin.
 
-    Raises ModelError for a name that is no network's.
+    By default all of the catalog and `arithmetic`, the examples of courses. Raises ModelError for a name that is no network's.
     """
-    names = list(NETWORKS) if names is None else list(dict.fromkeys(names))
+    names = [*NETWORKS, ARITHMETIC] if names is None else list(dict.fromkeys(names))
     for name in names:
-        check_name(name)
+        if name != ARITHMETIC:
+            check_name(name)
     verified = []
     for k, name in enumerate(names):
         if progress:
             progress("verifying", k, len(names))
         with seeded(0):
-            verified.append(verify_network(build_network(name)))
+            verified.append(verify_arithmetic() if name == ARITHMETIC else verify_network(build_network(name)))
     if progress:
         progress("verifying", len(names), len(names))
     return Verification(tuple(verified))
@@ -84,6 +87,8 @@ def _check_whole(net: Classifier, paper: Paper, published: PublishedNetwork, tra
         "macs": lambda: macs,
         "connections": lambda: sum(count_connections(net).values()),
         "auxiliary_parameters": lambda: auxiliary,
+        "black": lambda: round(-spec.preprocessing.mean[0] / spec.preprocessing.std[0], 9),
+        "white": lambda: round((spec.preprocessing.white - spec.preprocessing.mean[0]) / spec.preprocessing.std[0], 9),
         "auxiliary_weight": lambda: getattr(net, "auxiliary_weight", 0.0),
     }
     for field, expected in totals.items():
