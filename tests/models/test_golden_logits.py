@@ -23,9 +23,11 @@ def test_logits_are_what_they_were(name):
     torch.manual_seed(0)
     net = build_network(name, num_classes=10, init="trainable")
     spec = net.input_spec
-    size = max(spec.smallest, 48)
+    size = max(spec.smallest, 32)
     images = torch.randn(4, spec.channels, size, size, generator=torch.Generator().manual_seed(1))
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+    if norms:  # a hundred of them make rounding into another number; not in double precision
+        net, images = net.double(), images.double()
     for layer in norms:
         layer.momentum = 1.0  # its statistics become those of these images: fresh ones let GoogLeNet's signal fade to 1e-13
     with torch.no_grad():
@@ -39,7 +41,7 @@ def test_logits_are_what_they_were(name):
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(values)}" for key, values in ordered.items())
         GOLDEN.write_text("{\n" + lines + "\n}\n")
     else:
-        expected = torch.tensor(golden[name])
+        expected = torch.tensor(golden[name], dtype=logits.dtype)
         assert torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())), (
             f"{name}: expected {golden[name]}, found {logits.tolist()}; PROVENET_ACCEPT=1 pytest {Path(__file__).name} -m '' accepts that"
         )
