@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from provenet.models.blocks import BasicBlock, Bottleneck, ZeroPadding
+from provenet.models.blocks import BasicBlock, Bottleneck, ConvolutionUnit, GlobalAverage, ZeroPadding
 from provenet.models.catalog import build_network, build_on_meta
 
 PUBLISHED_PARAMETERS = {
@@ -102,3 +102,19 @@ def test_names_of_the_authors_release():
     convolutions = [path for path, layer in net.named_modules() if isinstance(layer, torch.nn.Conv2d)]
     assert sorted(path for name, path in net.authors_names.items() if path in convolutions) == sorted(convolutions)
     assert len(convolutions) == 53
+
+
+def test_resnet50_from_blocks_is_the_catalogs():
+    """The exercise of many courses: ResNet-50 in ten lines from public blocks."""
+    blocks, channels = [ConvolutionUnit(3, 64, kernel_size=7, stride=2), torch.nn.MaxPool2d(3, 2, padding=1)], 64
+    for k, (width, count) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)]):
+        for b in range(count):
+            blocks.append(Bottleneck(channels, width, stride=2 if k and not b else 1))
+            channels = 4 * width
+    by_hand = torch.nn.Sequential(*blocks, GlobalAverage(), torch.nn.Linear(2048, 10)).eval()
+
+    net = build_network("resnet50", num_classes=10).eval()
+    weights = zip(by_hand.state_dict(), net.state_dict().values(), strict=True)
+    by_hand.load_state_dict(dict(weights))
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(by_hand(images), net(images))
