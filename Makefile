@@ -2,12 +2,16 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+define need-python
+@test -n "$(PYTHON)" || { echo "provenet: expected Python 3.11 or 3.12 on the path, found neither; install one, or name it: make PYTHON=..." >&2; exit 2; }
+endef
 
-.PHONY: demo test check format clean
+.PHONY: demo test check peers format clean
 
 demo: $(VENV)/installed  ## train on real pictures, evaluate, predict: about a minute
 	$(BIN)/python tools/demo.py
@@ -26,15 +30,25 @@ check: $(VENV)/installed  ## everything that must hold before a change is shared
 	$(BIN)/pytest
 	$(BIN)/pytest -m slow
 
+peers: $(PEERS)/installed  ## the networks against other implementations of them, with the same weights
+	$(PEERS)/bin/pytest tests/peers
+
 format: $(VENV)/installed  ## write the code as the checks want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what the other targets made, but no runs
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "provenet: expected Python 3.11 or 3.12 on the path, found neither; install one, or name it: make PYTHON=..." >&2; exit 2; }
+	$(need-python)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(PEERS)/installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-peers.txt
+$(PEERS)/installed: pyproject.toml constraints.txt constraints-peers.txt
+	$(need-python)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --editable . pytest torchvision timm keras pytorchcv onnx onnxruntime
 	touch $@

@@ -19,6 +19,8 @@ from provenet.runs.check import check_data
 from provenet.runs.session import Run
 from provenet.runs.train import train
 
+collect_ignore = ["peers"]  # they import other implementations, which only `make peers` installs
+
 
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:

@@ -67,8 +67,12 @@ def test_every_dependency_has_its_reason():
 
 
 def test_every_version_is_pinned():
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    lines, peers = (
+        [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+        for name in ("constraints.txt", "constraints-peers.txt")
+    )
+    assert peers.pop(0) == "-c constraints.txt"
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in (*lines, *peers))
     assert "torch==2.13.0" in lines
 
 
