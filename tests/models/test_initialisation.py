@@ -32,9 +32,7 @@ def losses(name, init, mini, *, size, steps, learning_rate=0.01):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "size", "steps"), [("alexnet_toy", 67, 200), ("vgg_toy", 32, 250), ("nin_cifar", 16, 120)]
-)
+@pytest.mark.parametrize(("name", "size", "steps"), [("alexnet_toy", 67, 200), ("vgg_toy", 32, 250), ("nin_cifar", 16, 120)])
 def test_the_cure_trains(name, size, steps, mini):
     found = losses(name, "trainable", mini, size=size, steps=steps)
     assert found[0] < 3 * math.log(10)

@@ -28,7 +28,7 @@ leaves them out, and so does its number of parameters.
 Differences from the paper:
 * pools of stride 2 count a window that hangs over the edge, as the authors' software did: the printed 112-56-28-14-7 needs it;
 * it prints neither an initialisation nor the constants of its normalisation. `published` is that of BVLC's definition, whose weights
-  everybody has: uniform with variance 1 / fan_in, biases 0.2, AlexNet's normalisation (k = 1, alpha = 1e-4 over five maps).
+  everybody has: uniform with variance 1 / fan_in, biases 0.2, Caffe's normalisation (k = 1, alpha = 1e-4 divided by the five maps).
 
 Relatives:
 * `googlenet_bn`: the world's. Batch norm, no norm layers, 3x3 where the paper has 5x5 (a mistake that its public weights made permanent),
@@ -251,9 +251,12 @@ def _names_of_module(stage: str, module: nn.Module) -> dict[str, str]:
         "column_pool.project": "pool_proj",
     }
     names = {f"{stage}/pool": f"{stage}.column_pool.pool"}
+    layers = dict(module.named_modules())
     for path, name in theirs.items():
-        if path in dict(module.named_modules()):
+        if path in layers:
             names |= {f"{stage}/{name}": f"{stage}.{path}.conv", f"{stage}/relu_{name}": f"{stage}.{path}.relu"}
+            if f"{path}.bn" in layers:
+                names[f"{stage}/{name}/bn"] = f"{stage}.{path}.bn"
     return names
 
 
