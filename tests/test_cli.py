@@ -103,15 +103,16 @@ def test_broken_pictures_do_not_hide_the_others(trained, class_folders, capsys):
 def test_models_are_listed(capsys):
     out, _ = main(capsys, "models", "lenet*")
     assert out.splitlines()[3].split() == ["lenet5", "1998", "60,000", "326", "K", "1x32x32"]
-    (row,) = json.loads(main(capsys, "models", "resnet50", "--json")[0])
-    assert (row["name"], row["parameters"], row["macs"], row["input"]) == ("resnet50", 25_557_032, 3_857_973_248, [3, 224, 224])
-    assert (row["year"], row["place"], row["top5_error_percent"], row["weights"]) == (2015, 1, 3.57, ["keras"])
+    fifty, last = json.loads(main(capsys, "models", "resnet50", "resnet152", "--json")[0])
+    assert (fifty["name"], fifty["parameters"], fifty["macs"], fifty["input"]) == ("resnet50", 25_557_032, 3_857_973_248, [3, 224, 224])
+    assert (fifty["year"], fifty["place"], fifty["weights"]) == (2015, None, ["keras"])
+    assert (last["place"], last["top5_error_percent"], last["contest_networks"]) == (1, 3.57, 6)
 
 
 def test_networks_are_verified(capsys, monkeypatch):
     out, _ = main(capsys, "verify", "lenet5_softmax")
     assert "C3: parameters" in out
-    assert out.splitlines()[-1] == "1 verified, 62 checks: all agree"
+    assert out.splitlines()[-1] == "1 verified, 63 checks: all agree"
     assert json.loads(main(capsys, "verify", "lenet5_softmax", "resnet8*", "--json")[0])["ok"] is True
     monkeypatch.setattr("provenet.models.lenet.ScaledTanh.amplitude", 1.7)
     out, _ = main(capsys, "verify", "lenet5", status=1)
@@ -229,7 +230,7 @@ def test_the_options_are_decided_on_purpose():
     names = ("models", "verify", "check", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
-        "models": "pattern json",
+        "models": "patterns json",
         "verify": "names json",
         "check": "data output val_fraction json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",

@@ -34,16 +34,17 @@ app = App(
 
 
 @app.command
-def models(pattern: str = "*", *, json: Flag = False) -> None:
+def models(*patterns: str, json: Flag = False) -> None:
     """List the networks: year, place and top-5 error in the ILSVRC contest, parameters, multiply-adds, input, known public weights.
 
     Args:
-        pattern: Only names that match, such as 'resnet*_cifar'.
-        json: Print a JSON list of {name, year, place, top5_error_percent, parameters, macs, input, paper, about, weights}.
+        patterns: Only names that match one, such as 'resnet*_cifar'.
+        json: Print a JSON list of {name, year, contest, place, top5_error_percent, contest_networks, parameters, macs, input, paper,
+            source, about, weights}.
     """
     from provenet.papers.listing import list_networks, show_networks
 
-    rows = list_networks(pattern)
+    rows = list_networks(patterns or "*")
     if json:
         _print_json([row.to_dict() for row in rows])
     else:
@@ -61,16 +62,13 @@ def verify(*names: str, json: Flag = False) -> int:
         json: Print every check as JSON: {ok, networks: [{name, paper, checks: [{what, expected, found, ok}], misprints}]}.
     """
     from provenet.console import Terminal
-    from provenet.papers.listing import list_networks
     from provenet.runtime import prepare_process
+    from provenet.verify.verify import EVERYTHING
     from provenet.verify.verify import verify as verify_networks
 
-    of_networks = [name for name in names if name != "arithmetic"]
-    chosen = [row.name for row in list_networks(of_networks)] if of_networks else []
-    chosen += ["arithmetic"] if "arithmetic" in names else []
     prepare_process()
     with Terminal() as terminal:
-        verification = verify_networks(chosen or None, progress=terminal.progress)
+        verification = verify_networks(names or EVERYTHING, progress=terminal.progress)
     if json:
         _print_json(verification.to_dict())
     else:

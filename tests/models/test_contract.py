@@ -4,11 +4,14 @@ Real weights for the small networks and for toys, which are the large ones with 
 and for real in the slow tests.
 """
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
 from provenet.errors import ModelError
+from provenet.models.blocks import GlobalAverage
 from provenet.models.catalog import NETWORKS, TOYS, build_network, build_on_meta, list_models
 
 SMALL = [
@@ -46,7 +49,7 @@ def test_shapes_on_the_meta_device(name):
     spec = net.input_spec
     images = torch.empty(2, spec.channels, spec.size, spec.size, device="meta")
     features = net.forward_features(images)
-    assert net.forward_head(features, pre_logits=True).shape[:2] == (2, net.num_features)
+    assert net.forward_head(features, pre_logits=True).shape == (2, net.num_features)
     assert net.forward_head(features).shape == net(images).shape == (2, 7)
     outputs = [(weight, tuple(logits.shape)) for weight, logits in net.training_logits(images)]
     assert outputs == [(1.0, (2, 7))] + ([(0.3, (2, 7))] * 2 if name in ("googlenet", "googlenet_bn") else [])
@@ -100,8 +103,8 @@ def test_the_head_can_be_replaced(name):
     assert all(logits.shape == (2, 12) for _, logits in net.training_logits(images))
     assert net.num_classes == 12
     net.reset_classifier(0)
-    assert isinstance(net.get_classifier(), nn.Identity)
-    assert isinstance(build_network(name, num_classes=0).get_classifier(), nn.Identity)
+    assert isinstance(net.get_classifier(), nn.Identity | GlobalAverage)
+    assert isinstance(build_network(name, num_classes=0).get_classifier(), nn.Identity | GlobalAverage)
     assert torch.equal(net(images), features)
     with pytest.raises(ModelError, match="0 or more, found -1"):
         net.reset_classifier(-1)
@@ -149,6 +152,8 @@ def test_names_are_suggested():
         build_on_meta("resnet50").layer("res2z_branch2a")
     with pytest.raises(ModelError, match="or 0 for features alone, found -1"):
         build_network("resnet50", num_classes=-1)
+    with pytest.raises(ModelError, match="or 0 for features alone, found '10'"):
+        build_network("resnet50", num_classes="10")
     with pytest.raises(ModelError, match="expected 1 or 3 input channels, found 2"):
         build_network("resnet50", in_channels=2)
     assert list_models("plain*_cifar") == [f"plain{depth}_cifar" for depth in (20, 32, 44, 56, 110)]
@@ -245,7 +250,23 @@ def test_dense_weights_are_shared():
     dense = net.as_fully_convolutional()
     with torch.no_grad():
         net.layer("fc6").weight.zero_()
-    assert not dense.stages.fc6.linear.weight.any()
+    assert not dense.stages.fc6.linear.linear.weight.any()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_survives_pickle_and_half_precision(name):
+    """Whole networks are sent to other processes so; a new classifier has the type and mode of the rest."""
+    net = pickle.loads(pickle.dumps(build_network(name, num_classes=3))).half().eval()
+    net.reset_classifier(5)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float16}
+    assert not any(layer.training for layer in net.modules())
+
+
+def test_dense_networks_train():
+    net = build_network("vgg_toy", num_classes=3)
+    net.as_fully_convolutional()(torch.randn(1, 3, 224, 224)).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.get_classifier().parameters())
+    assert not net.eval().as_fully_convolutional().training
 
 
 def test_auxiliary_heads_train_and_vanish():
@@ -260,6 +281,8 @@ def test_auxiliary_heads_train_and_vanish():
         assert count < sum(parameter.numel() for parameter in net.parameters())
         assert sum(tensor.numel() for tensor in net.trained_state().values()) == count
         net.discard_training_parts()
+        with pytest.raises(ModelError, match="has no layer 'loss1/conv'"):
+            net.layer("loss1/conv")
         assert count == net.num_parameters == sum(parameter.numel() for parameter in net.parameters())
         assert torch.equal(net(images), expected)
         assert [weight for weight, _ in net.training_logits(images)] == [1.0]

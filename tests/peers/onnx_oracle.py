@@ -182,7 +182,7 @@ def nin_imagenet(graph: Graph, classes: int) -> Maps:
     x = graph.max(nin(graph, x, ("cccp1", 96, 1), ("cccp2", 96, 1)), 3, 2, rounds_up=True)
     x = graph.max(nin(graph, x, ("conv2", 256, 5), ("cccp3", 256, 1), ("cccp4", 256, 1)), 3, 2, rounds_up=True)
     x = graph.max(nin(graph, x, ("conv3", 384, 3), ("cccp5", 384, 1), ("cccp6", 384, 1)), 3, 2, rounds_up=True)
-    return graph.global_average(nin(graph, x, ("conv4", 1024, 3), ("cccp7", 1024, 1), ("cccp8", classes, 1)))
+    return graph.global_average(nin(graph, x, ("conv4-1024", 1024, 3), ("cccp7-1024", 1024, 1), ("cccp8-1024", classes, 1)))
 
 
 class Inception(NamedTuple):

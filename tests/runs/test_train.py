@@ -274,6 +274,7 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
     assert alexnet.mean[0] == pytest.approx(pixels.mean() * 255, abs=2)
     cured = choose("alexnet", size=67)
     assert (cured.size, cured.resize, cured.white) == (67, 76, 1.0)
+    assert (alexnet.resize, choose("googlenet").size) == (256, 224)
     assert (cured.mean[0], cured.std[0]) == pytest.approx((pixels.mean(), pixels.std()), abs=0.02)
     with pytest.raises(SettingsError, match="lenet5 needs at least 32 pixels"):
         choose("lenet5", size=28)
@@ -284,7 +285,7 @@ def test_what_the_network_sees_is_chosen_by_network_and_data(mini):
 
 
 def test_a_network_with_auxiliary_heads_trains_and_leaves_them(class_folders, tmp_path, capsys):
-    """On the way from the first step through a resume to the bundle, which has none of them."""
+    """From the first step to the bundle, which has none of them."""
     data = class_folders(per_class=8, classes=2)
     told = []
 

@@ -1,14 +1,16 @@
 """`verify` can fail: each change of a network turns exactly its own rows red."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
+from types import MethodType
 
 import pytest
 import torch
 from torch import nn
 
 from provenet.models.alexnet import ALEXNETS, alexnet
-from provenet.models.blocks import Inception, ResponseNorm
+from provenet.models.blocks import BasicBlock, Inception, ResponseNorm
 from provenet.models.catalog import build_network, build_on_meta
 from provenet.models.googlenet import GOOGLENETS, googlenet
 from provenet.models.lenet import C3_TABLE, SparseConvolution
@@ -44,7 +46,7 @@ def of(name, *fields):
     return [f"{name}: {field}" for field in fields]
 
 
-@mutation("network: order", *of("norm1", "size", "alpha", "beta", "k"), *of("norm2", "size", "alpha", "beta", "k"))
+@mutation("network: operations", "network: order", *of("norm1", "size", "alpha", "beta", "k"), *of("norm2", "size", "alpha", "beta", "k"))
 def alexnet_without_lrn():
     net = build_on_meta("alexnet")
     return replace_layer(replace_layer(net, "norm1", nn.Identity()), "norm2", nn.Identity())
@@ -80,7 +82,8 @@ def alexnet_pools_before_it_normalises():
     return on_meta(lambda: alexnet("alexnet", ALEXNETS["alexnet"]._replace(after_relu="pool, norm")))
 
 
-@mutation("network: input", *of("conv1", "output", "macs"), *of("conv2", "macs", "output"), *of("conv3", "macs", "output"),
+@mutation("network: operations", "network: preprocessing", "network: input", *of("conv1", "output", "macs"),
+          *of("conv2", "macs", "output"), *of("conv3", "macs", "output"),
           *of("conv4", "macs", "output"), *of("conv5", "macs", "output"), *of("norm1", "output"), *of("norm2", "output"),
           *of("pool1", "output"), *of("pool2", "output"), "network: macs", "pool5: output")  # fmt: skip
 def alexnet_on_another_size():
@@ -104,12 +107,12 @@ def alexnet_dropout_before_the_layer():
     return net
 
 
-@mutation("network: order")
+@mutation("network: operations", "network: order")
 def alexnet_without_a_relu():
     return replace_layer(build_on_meta("alexnet"), "relu3", nn.Identity())
 
 
-@mutation("network: order")
+@mutation("network: operations", "network: order")
 def alexnet_with_a_layer_too_many():
     net = build_on_meta("alexnet")
     net.get_submodule("conv3").add_module("norm", ResponseNorm())
@@ -145,12 +148,14 @@ def vgg16_with_a_1x1():
     return replace_layer(build_on_meta("vgg16"), "conv3_3", on_meta(lambda: nn.Conv2d(256, 256, 1)))
 
 
-@mutation("network: order", *of("norm1", "size", "alpha", "beta", "k", "output"))
+@mutation("network: operations", "network: order", *of("norm1", "size", "alpha", "beta", "k", "output"))
 def vgg11_lrn_without_it():
     return on_meta(lambda: vgg("vgg11_lrn", VGGS["vgg11"]))
 
 
-@mutation("network: order", *of("gap", "output"), *of("fc6", "parameters", "macs"), "network: parameters", "network: macs")
+@mutation(
+    "network: operations", "network: order", *of("gap", "output"), *of("fc6", "parameters", "macs"), "network: parameters", "network: macs"
+)
 def vgg16_gap_without_the_average():
     return on_meta(lambda: vgg("vgg16_gap", VGGS["vgg16"]))
 
@@ -196,18 +201,21 @@ def resnet50_stride_in_the_other_convolution():
     return on_meta(lambda: resnet_imagenet("resnet50", IMAGENET["resnet50"]._replace(block=BottleneckV15)))
 
 
-@mutation(*(row for stage in ("conv3_x", "conv4_x", "conv5_x") for row in of(stage, "shortcut", "parameters", "macs")),
+@mutation("network: operations", *(row
+          for stage in ("conv3_x", "conv4_x", "conv5_x") for row in of(stage, "shortcut", "parameters", "macs")),
           "network: parameters", "network: macs")  # fmt: skip
 def resnet34_with_option_a():
     return on_meta(lambda: resnet_imagenet("resnet34", IMAGENET["resnet34_a"]))
 
 
-@mutation(*(row for stage in ("conv2_x", "conv3_x", "conv4_x", "conv5_x") for row in of(stage, "shortcut")))
+@mutation("network: operations", *(row for stage in ("conv2_x", "conv3_x", "conv4_x", "conv5_x") for row in of(stage, "shortcut")))
 def plain18_with_shortcuts():
     return on_meta(lambda: resnet_imagenet("plain18", IMAGENET["resnet18_a"]))
 
 
-@mutation(*of("conv4_x", "blocks", "parameters", "macs"), "network: parameters", "network: macs", "network: printed_macs")
+@mutation(
+    "network: operations", *of("conv4_x", "blocks", "parameters", "macs"), "network: parameters", "network: macs", "network: printed_macs"
+)
 def resnet101_one_block_short():
     return on_meta(lambda: resnet_imagenet("resnet101", IMAGENET["resnet101"]._replace(blocks=(3, 4, 21, 3))))
 
@@ -229,7 +237,7 @@ def lenet5_one_pixel_of_a_code():
     return net
 
 
-@mutation(*of("C1", "squash_amplitude"))
+@mutation("C1: computes the formula", *of("C1", "squash_amplitude"))
 def lenet5_another_squash():
     net = build_network("lenet5")
     net.C1.squash.amplitude = 1.0
@@ -262,6 +270,86 @@ def lenet5_twice_the_spread():
 def googlenet_bn_another_constant():
     net = build_on_meta("googlenet_bn")
     net.layer("inception_4c").column1.conv.bn.eps = 1e-5
+    return net
+
+
+@mutation("network: operations", *(f"conv{stage}_x: computes the formula" for stage in (2, 3, 4)))
+def resnet_without_the_relu_after_the_addition():
+    net = build_network("resnet8_cifar")
+    for block in net.modules():
+        if isinstance(block, BasicBlock):
+            block.forward = MethodType(lambda self, x: self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))) + self.shortcut(x), block)
+    return net
+
+
+@mutation(*(f"conv{stage}_x: computes the formula" for stage in (2, 3, 4)))
+def resnet_relu_before_the_addition():
+    net = build_network("resnet8_cifar")
+    for block in net.modules():
+        if isinstance(block, BasicBlock):
+            block.forward = MethodType(
+                lambda self, x: torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))) + self.shortcut(x), block
+            )
+    return net
+
+
+@mutation(*(f"inception_{module}: computes the formula" for module in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")))
+def googlenet_columns_in_another_order():
+    net = build_network("googlenet")
+    for block in net.modules():
+        if isinstance(block, Inception):
+            block.forward = MethodType(
+                lambda self, x: torch.cat([self.column3(x), self.column1(x), self.column5(x), self.column_pool(x)], 1), block
+            )
+    return net
+
+
+@mutation("loss1/drop_fc: reads", "loss1/ave_pool: reads")
+def googlenet_first_head_one_module_later():
+    net = build_on_meta("googlenet")
+    names = dict(net.authors_names)
+    net.auxiliary = nn.ModuleDict({key.replace("4a", "4b"): head for key, head in net.auxiliary.items()})
+    net.authors_names = {name: path.replace("auxiliary.inception_4a", "auxiliary.inception_4b") for name, path in names.items()}
+    return net
+
+
+@mutation("network: auxiliary_weight")
+def googlenet_heads_that_count_in_full():
+    net = build_on_meta("googlenet")
+    own = net.training_logits
+    net.training_logits = lambda images: [(1.0, logits) for _, logits in own(images)]
+    return net
+
+
+@mutation("network: operations")
+def vgg16_with_a_gelu():
+    return replace_layer(build_on_meta("vgg16"), "relu3_1", nn.GELU())
+
+
+@mutation("network: operations")
+def resnet18_with_a_global_maximum():
+    net = build_on_meta("resnet18")
+    net.pool.forward = lambda maps: maps.amax((2, 3))
+    return net
+
+
+@mutation("network: operations", "conv3: kernel")
+def alexnet_reflected_borders():
+    net = build_on_meta("alexnet")
+    return replace_layer(net, "conv3", on_meta(lambda: nn.Conv2d(256, 384, 3, padding=1, padding_mode="reflect")))
+
+
+@mutation("batch norms: begin as the identity")
+def resnet_that_begins_with_zero_branches():
+    net = build_network("resnet8_cifar")
+    nn.init.zeros_(net.get_submodule("conv3_x.block1.bn2").weight)
+    return net
+
+
+@mutation("network: preprocessing")
+def vgg16_on_blue_first():
+    net = build_on_meta("vgg16")
+    net.input_spec = net.input_spec.with_preprocessing(replace(net.input_spec.preprocessing, channel_order="BGR"))
     return net
 
 

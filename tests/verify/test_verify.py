@@ -89,8 +89,11 @@ def test_a_network_of_another_class_count_disagrees_in_its_last_rows():
 
 
 def test_names_that_are_none():
-    with pytest.raises(ModelError, match="unknown network 'alexnte'; did you mean 'alexnet'"):
-        verify(["alexnte"])
+    with pytest.raises(ModelError, match="no network matches 'alexnte'; did you mean 'alexnet'"):
+        verify("alexnte")
+    with pytest.raises(ModelError, match="verify: expected names of networks, found none"):
+        verify([])
+    assert [network.name for network in verify("lenet*").networks] == ["lenet5", "lenet5_softmax"]
     with pytest.raises(ModelError, match="vgg_toy: expected a network of the papers' tables, found none of that name"):
         verify_network(build_on_meta("vgg_toy"))
 

@@ -18,6 +18,8 @@ class Traced:
     """Shape of one picture's output: (C, H, W), or (F,)."""
     macs: int
     """Multiply-adds of convolutions and matrix products in it, as the papers count them."""
+    reads: str | None = None
+    """The path of the module whose output it was given, where it was given one as it stood."""
 
 
 class _Training(nn.Module):
@@ -37,17 +39,21 @@ def trace(net: Classifier, *, training: bool = False) -> dict[str, Traced]:
 
     >>> from provenet.models.catalog import build_on_meta
     >>> trace(build_on_meta("alexnet"))["conv1.conv"]
-    Traced(output=(96, 55, 55), macs=105415200)
+    Traced(output=(96, 55, 55), macs=105415200, reads=None)
     """
     spec = net.input_spec
     images = torch.empty(1, spec.channels, spec.size, spec.size, device="meta")
     root: nn.Module = _Training(net) if training else net
     paths = {module: path.removeprefix("net.") if training else path for path, module in root.named_modules()}
     outputs: dict[nn.Module, Tensor] = {}
+    makers: dict[int, str] = {}
+    reads: dict[nn.Module, str | None] = {}
 
-    def note(module: nn.Module, _: object, output: object) -> None:
+    def note(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         if isinstance(output, Tensor):
             outputs[module] = output
+            reads[module] = makers.get(id(inputs[0]))
+            makers[id(output)] = paths[module]  # outputs are kept, so no other tensor gets that number
 
     hooks = [module.register_forward_hook(note) for module in paths]
     weightless = {name: tensor.to("meta") for name, tensor in root.state_dict().items()}
@@ -64,10 +70,19 @@ def trace(net: Classifier, *, training: bool = False) -> dict[str, Traced]:
             hook.remove()
     own = {module: _count_macs(module, output) for module, output in outputs.items()}
     return {
-        paths[module]: Traced(tuple(output.shape[1:]), sum(own.get(part, 0) for part in module.modules()))
+        paths[module]: Traced(tuple(output.shape[1:]), sum(own.get(part, 0) for part in module.modules()), reads[module])
         for module, output in outputs.items()
         if paths[module]
     }
+
+
+def loss_weights(net: Classifier) -> list[float]:
+    """The weights of the pairs that `training_logits` gives."""
+    spec = net.input_spec
+    weightless = {f"net.{name}": tensor.to("meta") for name, tensor in net.state_dict().items()}
+    images = torch.empty(2, spec.channels, spec.size, spec.size, device="meta")
+    with torch.no_grad():
+        return [weight for weight, _ in torch.func.functional_call(_Training(net), weightless, images)]
 
 
 def _same(maps: Tensor) -> Tensor:

@@ -35,9 +35,8 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from provenet.models.blocks import ResponseNorm, hidden_layer, sequence
-from provenet.models.classifier import Classifier, Initialisation, InputSpec, measured_with
-from provenet.models.initialisation import he_normal, initialise, normal
-from provenet.preprocessing import MEAN_ONLY
+from provenet.models.classifier import Classifier, Initialisation, input_of_its_time
+from provenet.models.initialisation import he_normal, initialise, linear_by, normal
 
 
 class Convolution(NamedTuple):
@@ -63,8 +62,8 @@ class Variant(NamedTuple):
     rounds_up: bool = True
     """Whether a pool counts a window that hangs over the edge, as the authors' software did. No size at 227 depends on it."""
     hidden: int = 4096
-    first_bias: float = 1.0
-    """Of conv2, conv4, conv5, fc6 and fc7."""
+    hidden_deviation: float = 0.01
+    """Of the initial weights of fc6 and fc7; 0.01 everywhere else."""
 
 
 def _table(*, groups: int) -> tuple[Convolution, ...]:
@@ -89,7 +88,9 @@ ALEXNETS = {
     "alexnet": Variant(_table(groups=2)),
     "alexnet_one_tower": Variant(_table(groups=1), after_relu="pool, norm"),
     "alexnet_owt": Variant(ONE_WEIRD_TRICK, size=224, smallest=63, rounds_up=False),
-    "caffenet": Variant(_table(groups=2), after_relu="pool, norm", norm=partial(ResponseNorm, 5, alpha=2e-5, beta=0.75, k=1.0)),
+    "caffenet": Variant(
+        _table(groups=2), after_relu="pool, norm", norm=partial(ResponseNorm, 5, alpha=2e-5, beta=0.75, k=1.0), hidden_deviation=0.005
+    ),
 }
 
 ALEXNET_TOY = Variant(tuple(row._replace(maps=row.maps // 8) for row in _table(groups=2)), hidden=64)
@@ -108,8 +109,8 @@ def alexnet(
             "He initialisation; the paper's, whose biases of 1 make large logits, takes many passes over very many pictures to settle"
         )
         return net
-    deviations = {"fc6.linear": 0.005, "fc7.linear": 0.005} if name == "caffenet" else {}
-    initialise(net, normal(0.01), {path: normal(deviations.get(path, 0.01), bias=variant.first_bias) for path in BIASES_OF_ONE})
+    deviations = {"fc6.linear": variant.hidden_deviation, "fc7.linear": variant.hidden_deviation}
+    initialise(net, normal(0.01), {path: normal(deviations.get(path, 0.01), bias=1.0) for path in BIASES_OF_ONE})
     return net
 
 
@@ -133,11 +134,7 @@ def assemble(name: str, variant: Variant, *, num_classes: int, in_channels: int,
     for k in (6, 7):
         authors_names |= {f"fc{k}": f"fc{k}.linear", f"relu{k}": f"fc{k}.relu", f"drop{k}": f"fc{k}.dropout"}
 
-    def make_classifier(num_classes: int) -> nn.Linear:
-        layer = nn.Linear(variant.hidden, num_classes)
-        normal(0.01)(layer)
-        return layer
-
+    make_classifier = partial(linear_by, normal(0.01), variant.hidden)
     stages["fc8"] = make_classifier(num_classes)
     net = Classifier(
         name=name,
@@ -146,11 +143,7 @@ def assemble(name: str, variant: Variant, *, num_classes: int, in_channels: int,
         num_features=variant.hidden,
         num_classes=num_classes,
         make_classifier=make_classifier,
-        input_spec=InputSpec(
-            preprocessing=MEAN_ONLY.with_channels(in_channels).with_size(variant.size),
-            smallest=variant.smallest,
-            measured=measured_with(init),
-        ),
+        input_spec=input_of_its_time(init, channels=in_channels, size=variant.size, smallest=variant.smallest),
     )
     net.authors_names = authors_names
     return net

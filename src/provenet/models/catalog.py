@@ -65,8 +65,8 @@ def build_network(
     269722
     """
     check_name(name)
-    if num_classes is not None and num_classes < 0:
-        raise ModelError(f"{name}: expected a number of classes, or 0 for features alone, found {num_classes}")
+    if num_classes is not None and (type(num_classes) is not int or num_classes < 0):
+        raise ModelError(f"{name}: expected a number of classes, or 0 for features alone, found {num_classes!r}")
     if in_channels not in (None, 1, 3):
         raise ModelError(f"{name}: expected 1 or 3 input channels, found {in_channels}")
     if init not in ("published", "trainable"):

@@ -12,22 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from provenet.errors import ModelError, suggest
 from provenet.models.blocks import FlattenMaps, GlobalAverage
-from provenet.preprocessing import Preprocessing
+from provenet.preprocessing import IMAGENET_PREPROCESSING, MEAN_ONLY, Preprocessing
 
 Initialisation = Literal["published", "trainable"]
 """`published`: the paper's own. `trainable`: the same where that trains by itself, else the stated cure."""
 
 Measured = Literal["nothing", "mean", "mean and deviation"]
 """What a network's normalisation takes from its training pictures; the rest is as published."""
-
-
-def measured_with(init: Initialisation) -> Measured:
-    """For networks whose papers subtract a mean from pixels of 0 to 255: today's initialisations expect a deviation of 1 as well."""
-    return "mean" if init == "published" else "mean and deviation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +56,21 @@ class InputSpec:
         return self.preprocessing.size
 
 
+def input_of_its_time(init: Initialisation, *, channels: int, smallest: int, size: int = 224) -> InputSpec:
+    """For networks whose papers subtract a mean from pixels of 0 to 255: today's initialisations expect a deviation of 1 instead."""
+    if init == "published":
+        preprocessing = replace(MEAN_ONLY.with_channels(channels), size=size)
+        return InputSpec(preprocessing=preprocessing, smallest=smallest, measured="mean")
+    return InputSpec(preprocessing=replace(IMAGENET_PREPROCESSING.with_channels(channels), size=size), smallest=smallest)
+
+
 class Classifier(nn.Module):
     """Images [N, C, H, W] -> logits [N, K]: stages applied in order, nothing else.
 
     `stages` maps names to modules; `head` names the first stage of the head (what follows the last spatial features);
-    `make_classifier` builds the last stage for a number of classes; `training_parts` names modules beside the stages that only training
-    uses. Functions build the networks; the one subclass there is, GoogLeNet's, has auxiliary heads to train.
+    `make_classifier` builds the last stage for a number of classes, `no_classifier` what stands there for none; `training_parts` names
+    modules beside the stages that only training uses. Functions build the networks; the one subclass there is, GoogLeNet's, has auxiliary
+    heads to train.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Classifier(nn.Module):
         num_features: int,
         num_classes: int,
         make_classifier: Callable[[int], nn.Module],
+        no_classifier: Callable[[], nn.Module] = nn.Identity,
         input_spec: InputSpec,
         training_parts: tuple[str, ...] = (),
     ) -> None:
@@ -88,6 +94,7 @@ class Classifier(nn.Module):
         self._stage_names = tuple(stages)
         self._head_start = self._stage_names.index(head)
         self._make_classifier = make_classifier
+        self._no_classifier = no_classifier
         self.training_parts = training_parts
         self.authors_names: dict[str, str] = {}
         """Layer names of the authors' release -> our module paths; empty where they are ours."""
@@ -113,11 +120,11 @@ class Classifier(nn.Module):
         return images
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features -> logits [N, K]; with `pre_logits` what the classifier proper reads, [N, F]."""
+        """Features -> logits [N, K]; with `pre_logits` what the classifier proper reads, [N, F] (of maps the mean of each)."""
         names = self._stage_names[self._head_start :]
         for name in names[:-1] if pre_logits else names:
             features = self.get_submodule(name)(features)
-        return features
+        return features.mean((2, 3)) if features.ndim == 4 else features
 
     @property
     def num_parameters(self) -> int:
@@ -127,7 +134,7 @@ class Classifier(nn.Module):
     @property
     def has_sized_layers(self) -> bool:
         """Whether fully connected layers read maps of one size, to which those of other images are averaged or repeated first."""
-        return any(isinstance(layer, FlattenMaps) for layer in self.modules())
+        return any(isinstance(layer, FlattenMaps) for stage in self.stages.values() for layer in stage.modules())
 
     def training_logits(self, images: Tensor) -> list[tuple[float, Tensor]]:
         """Pairs of loss weight and logits [N, K] to train on; one pair, unless the network has auxiliary heads."""
@@ -142,9 +149,8 @@ class Classifier(nn.Module):
         if num_classes < 0:
             raise ModelError(f"reset_classifier: expected a number of classes, 0 or more, found {num_classes}")
         self.num_classes = num_classes
-        device = next((tensor.device for tensor in self.state_dict().values()), None)
-        classifier = self._make_classifier(num_classes) if num_classes else nn.Identity()
-        self.add_module(self._stage_names[-1], classifier.to(device))
+        classifier = self._make_classifier(num_classes) if num_classes else self._no_classifier()
+        self.add_module(self._stage_names[-1], like(next(self.parameters()), classifier).train(self.training))
 
     def trained_state(self) -> dict[str, Tensor]:
         """The state dict of the network that is left after training: without what only training uses."""
@@ -154,6 +160,7 @@ class Classifier(nn.Module):
         """Remove what only training uses: GoogLeNet's auxiliary heads."""
         for name in self.training_parts:
             self.add_module(name, nn.ModuleDict())
+        self.authors_names = {theirs: path for theirs, path in self.authors_names.items() if not self._is_for_training(path)}
 
     def as_fully_convolutional(self) -> nn.Module:
         """The same network with its fully connected layers as convolutions: images [N, C, H, W] -> a map of logits [N, K, h, w].
@@ -186,6 +193,11 @@ class Classifier(nn.Module):
             )
 
 
+def like(parameter: Tensor, module: nn.Module) -> nn.Module:
+    """The module on the device and of the type of a parameter."""
+    return module.to(parameter.device, parameter.dtype)
+
+
 class FullyConvolutional(nn.Module):
     """See `Classifier.as_fully_convolutional`."""
 
@@ -196,6 +208,7 @@ class FullyConvolutional(nn.Module):
         self._sides = _sides_of_maps(net)
         self._kernel_size = 1
         self.stages = nn.Sequential(OrderedDict((name, self._convert(stage)) for name, stage in net.stages.items()))
+        self.training = net.training
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] -> logits [N, K, h, w]."""
@@ -209,8 +222,10 @@ class FullyConvolutional(nn.Module):
 
     def _convert(self, module: nn.Module) -> nn.Module:
         """What does to maps, at every place, what `module` does to the one map of its size."""
-        if isinstance(module, nn.Sequential):
-            return nn.Sequential(OrderedDict((name, self._convert(layer)) for name, layer in module.named_children()))
+        if isinstance(module, nn.Sequential) or GlobalAverage in map(type, module.children()):  # or a classifier that averages maps
+            parts = nn.Sequential(OrderedDict((name, self._convert(layer)) for name, layer in module.named_children()))
+            parts.training = module.training
+            return parts
         if isinstance(module, GlobalAverage):
             return nn.AvgPool2d(self._sides[module], stride=1)
         if isinstance(module, FlattenMaps):
@@ -224,20 +239,22 @@ class FullyConvolutional(nn.Module):
             return nn.Identity()
         if isinstance(module, nn.Linear):
             kernel_size, self._kernel_size = self._kernel_size, 1
-            return _as_convolution(module, kernel_size)
-        if GlobalAverage in map(type, module.children()):  # a classifier of class maps: its parts in their order
-            return nn.Sequential(OrderedDict((name, self._convert(layer)) for name, layer in module.named_children()))
+            return LinearAsConvolution(module, kernel_size)
         return module
 
 
-def _as_convolution(layer: nn.Linear, kernel_size: int) -> nn.Conv2d:
-    """A convolution whose kernel covers what the layer reads, sharing its weights."""
-    channels = layer.in_features // kernel_size**2
-    with torch.device("meta"):
-        conv = nn.Conv2d(channels, layer.out_features, kernel_size, bias=layer.bias is not None)
-    conv.weight = nn.Parameter(layer.weight.detach().view(conv.weight.shape), requires_grad=layer.weight.requires_grad)
-    conv.bias = layer.bias
-    return conv
+class LinearAsConvolution(nn.Module):
+    """A fully connected layer at every place of a map: [N, C, H, W] -> [N, out_features, H - k + 1, W - k + 1], with its own weights."""
+
+    def __init__(self, linear: nn.Linear, kernel_size: int) -> None:
+        super().__init__()
+        self.linear = linear
+        self.kernel_size = kernel_size
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [N, C, H, W] -> [N, out_features, H - k + 1, W - k + 1]."""
+        weight = self.linear.weight.view(self.linear.out_features, -1, self.kernel_size, self.kernel_size)
+        return F.conv2d(maps, weight, self.linear.bias)
 
 
 def _sides_of_maps(net: Classifier) -> dict[nn.Module, int]:
@@ -248,9 +265,15 @@ def _sides_of_maps(net: Classifier) -> dict[nn.Module, int]:
         for layer in net.modules()
         if isinstance(layer, FlattenMaps | GlobalAverage)
     ]
+    modes = {module: module.training for module in net.modules()}
     spec = net.input_spec
-    weightless = {name: tensor.to("meta") for name, tensor in net.state_dict(keep_vars=False).items()}
-    torch.func.functional_call(net, weightless, torch.empty(1, spec.channels, spec.size, spec.size, device="meta"))
-    for hook in hooks:
-        hook.remove()
+    weightless = {name: tensor.to("meta") for name, tensor in net.state_dict().items()}
+    try:
+        net.eval()  # batch norm of one pixel has nothing to train on
+        torch.func.functional_call(net, weightless, torch.empty(1, spec.channels, spec.size, spec.size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
     return sides

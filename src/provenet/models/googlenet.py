@@ -55,9 +55,9 @@ from provenet.models.blocks import (
     hidden_layer,
     sequence,
 )
-from provenet.models.classifier import Classifier, Initialisation, InputSpec, measured_with
-from provenet.models.initialisation import Rule, caffe_xavier, he_normal, initialise, normal
-from provenet.preprocessing import IMAGENET_PREPROCESSING, MEAN_ONLY
+from provenet.models.classifier import Classifier, Initialisation, InputSpec, input_of_its_time, like
+from provenet.models.initialisation import Rule, caffe_xavier, he_normal, initialise, linear_by, normal
+from provenet.preprocessing import IMAGENET_PREPROCESSING
 
 TABLE_1 = {
     "3a": Columns(64, 96, 128, 16, 32, 32),
@@ -125,7 +125,7 @@ class AuxiliaryHead(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh last layer."""
-        self.classifier = self._make_classifier(num_classes).to(next(self.parameters()).device)
+        self.classifier = like(next(self.parameters()), self._make_classifier(num_classes)).train(self.training)
 
 
 class GoogLeNet(Classifier):
@@ -178,11 +178,11 @@ def googlenet(
         authors_names |= _names_of_module(f"inception_{key}", module)
         channels = widths[key] = int(module.num_maps)  # type: ignore[arg-type]  # every module has it
     stages["pool"] = sequence(average=GlobalAverage(), dropout=nn.Dropout(variant.dropout))
-    make_classifier = partial(_linear, channels, classifier_rule)
+    make_classifier = partial(linear_by, classifier_rule, channels)
     stages["fc"] = make_classifier(num_classes)
     authors_names |= {"pool5/7x7_s1": "pool.average", "pool5/drop_7x7_s1": "pool.dropout", "loss3/classifier": "fc"}
     if unit is ConvolutionReLU:
-        input_spec = InputSpec(preprocessing=MEAN_ONLY.with_channels(in_channels), smallest=variant.smallest, measured=measured_with(init))
+        input_spec = input_of_its_time(init, channels=in_channels, smallest=variant.smallest)
     else:
         input_spec = InputSpec(preprocessing=IMAGENET_PREPROCESSING.with_channels(in_channels), smallest=variant.smallest)
     net = GoogLeNet(
@@ -199,12 +199,12 @@ def googlenet(
     net.auxiliary = nn.ModuleDict()
     for number, key in enumerate(("4a", "4d") if variant.has_heads else (), start=1):
         net.auxiliary[f"inception_{key}"] = AuxiliaryHead(
-            widths[key], pool=pool(), unit=unit, make_classifier=partial(_linear, 1024, classifier_rule), num_classes=num_classes
+            widths[key], pool=pool(), unit=unit, make_classifier=partial(linear_by, classifier_rule, 1024), num_classes=num_classes
         )
         authors_names |= _names_of_head(f"loss{number}", f"auxiliary.inception_{key}")
     net.authors_names = authors_names
-    exceptions = {path: classifier_rule for path in authors_names.values() if path.endswith(".classifier") or path == "fc"}
-    initialise(net, rule, exceptions)
+    classifiers = ["fc", *(f"auxiliary.{stage}.classifier" for stage in net.auxiliary)]
+    initialise(net, rule, dict.fromkeys(classifiers, classifier_rule))
     if init == "trainable" and unit is ConvolutionReLU:
         net.cure = (
             "He initialisation; the paper prints none, and with that of the public definition it trains only at its own learning rates"
@@ -217,12 +217,6 @@ def _rules(variant: Variant, init: Initialisation) -> tuple[Rule, Rule]:
     if variant.unit is not ConvolutionReLU:
         return normal(0.01), normal(0.01)  # as the world's weights began
     return (he_normal, normal(0.01)) if init == "trainable" else (partial(caffe_xavier, bias=0.2), caffe_xavier)
-
-
-def _linear(in_features: int, rule: Rule, num_classes: int) -> nn.Linear:
-    layer = nn.Linear(in_features, num_classes)
-    rule(layer)
-    return layer
 
 
 def _pool(kernel_size: int) -> nn.MaxPool2d:

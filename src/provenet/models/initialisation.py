@@ -21,6 +21,13 @@ def initialise(net: nn.Module, rule: Rule, exceptions: Mapping[str, Rule] | None
     assert not rules, f"no such layers: {list(rules)}"
 
 
+def linear_by(rule: Rule, in_features: int, num_classes: int) -> nn.Linear:
+    """A fresh linear classifier, drawn by a rule."""
+    layer = nn.Linear(in_features, num_classes)
+    rule(layer)
+    return layer
+
+
 def he_normal(layer: Weighted) -> None:
     """Normal with deviation sqrt(2 / fan_in), bias 0 (He et al. 2015, "Delving deep into rectifiers", equation 10)."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

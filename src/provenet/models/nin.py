@@ -16,18 +16,19 @@ Differences from the paper:
 * it prints neither layer sizes nor an initialisation; sizes are those of the two releases. `published` weights begin normal with
   deviation 0.05 (but 0.01 in conv1, conv3 and the last of ImageNet's), biases at 0, as the releases' definition files have it.
 
-Authors' names: conv1, cccp1, cccp2 (cascaded cross channel parametric pooling) and so on.
+The authors call the 1x1 convolutions cccp1, cccp2 and so on: cascaded cross channel parametric pooling.
 """
 
 from collections import OrderedDict
+from functools import partial
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from provenet.models.blocks import GlobalAverage
-from provenet.models.classifier import Classifier, Initialisation, InputSpec, measured_with
-from provenet.models.initialisation import he_normal, initialise, normal
-from provenet.preprocessing import CIFAR_PREPROCESSING, MEAN_ONLY
+from provenet.models.classifier import Classifier, Initialisation, InputSpec, input_of_its_time
+from provenet.models.initialisation import Rule, he_normal, initialise, normal
+from provenet.preprocessing import CIFAR_PREPROCESSING
 
 
 class Layer(NamedTuple):
@@ -38,7 +39,8 @@ class Layer(NamedTuple):
     stride: int = 1
     padding: int = 0
     pool: Literal["max", "average"] | None = None
-    dropout: bool = False
+    names: tuple[str, ...] = ()
+    """The authors' names: of the three convolutions, the pool, and, where there is one, the dropout."""
 
 
 class Variant(NamedTuple):
@@ -55,9 +57,9 @@ class Variant(NamedTuple):
 NINS = {
     "nin_cifar": Variant(
         (
-            Layer(5, (192, 160, 96), padding=2, pool="max", dropout=True),
-            Layer(5, (192, 192, 192), padding=2, pool="average", dropout=True),
-            Layer(3, (192, 192, None), padding=1),
+            Layer(5, (192, 160, 96), padding=2, pool="max", names=("conv1", "cccp1", "cccp2", "pool1", "drop3")),
+            Layer(5, (192, 192, 192), padding=2, pool="average", names=("conv2", "cccp3", "cccp4", "pool2", "drop6")),
+            Layer(3, (192, 192, None), padding=1, names=("conv3", "cccp5", "cccp6", "pool3")),
         ),
         begin_at_001=(),
         num_classes=10,
@@ -66,10 +68,10 @@ NINS = {
     ),
     "nin_imagenet": Variant(
         (
-            Layer(11, (96, 96, 96), stride=4, pool="max"),
-            Layer(5, (256, 256, 256), padding=2, pool="max"),
-            Layer(3, (384, 384, 384), padding=1, pool="max", dropout=True),
-            Layer(3, (1024, 1024, None), padding=1),
+            Layer(11, (96, 96, 96), stride=4, pool="max", names=("conv1", "cccp1", "cccp2", "pool0")),
+            Layer(5, (256, 256, 256), padding=2, pool="max", names=("conv2", "cccp3", "cccp4", "pool2")),
+            Layer(3, (384, 384, 384), padding=1, pool="max", names=("conv3", "cccp5", "cccp6", "pool3", "drop")),
+            Layer(3, (1024, 1024, None), padding=1, names=("conv4-1024", "cccp7-1024", "cccp8-1024", "pool4")),
         ),
         begin_at_001=("conv1.conv1", "conv3.conv1", "classifier.conv"),
         num_classes=1000,
@@ -94,6 +96,12 @@ class ClassMaps(nn.Module):
         return logits
 
 
+def _class_maps(rule: Rule, in_channels: int, num_classes: int) -> ClassMaps:
+    layer = ClassMaps(in_channels, num_classes)
+    rule(layer.conv)
+    return layer
+
+
 def nin(
     name: str, variant: Variant, *, num_classes: int | None = None, in_channels: int = 3, init: Initialisation = "published"
 ) -> Classifier:
@@ -104,42 +112,36 @@ def nin(
     classifier_rule = normal(deviation) if init == "published" else normal(0.01, bias=1.0)
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     authors_names: dict[str, str] = {}
-    channels, cccp = in_channels, 0
+    channels = in_channels
     for k, row in enumerate(variant.layers, start=1):
         stage = nn.Sequential()
-        for i, maps in enumerate(row.maps):
+        for i, (maps, theirs) in enumerate(zip(row.maps, row.names, strict=False), start=1):
             if maps is None:
                 continue  # the classifier, below
-            if i == 0:
+            if i == 1:
                 conv = nn.Conv2d(channels, maps, row.kernel_size, stride=row.stride, padding=row.padding)
             else:
                 conv = nn.Conv2d(channels, maps, kernel_size=1)
-            stage.add_module(f"conv{i + 1}", conv)
-            stage.add_module(f"relu{i + 1}", nn.ReLU())
-            theirs = (f"conv{k}", f"relu{k}") if i == 0 else (f"cccp{cccp + i}", f"relu_cccp{cccp + i}")
-            authors_names |= {theirs[0]: f"conv{k}.conv{i + 1}", theirs[1]: f"conv{k}.relu{i + 1}"}
+            stage.add_module(f"conv{i}", conv)
+            stage.add_module(f"relu{i}", nn.ReLU())
+            authors_names |= {theirs: f"conv{k}.conv{i}", f"relu_{theirs}": f"conv{k}.relu{i}"}
             channels = maps
-        cccp += 2
         if row.pool:
             kind = nn.MaxPool2d if row.pool == "max" else nn.AvgPool2d
             stage.add_module("pool", kind(kernel_size=3, stride=2, ceil_mode=True))
-            authors_names[f"pool{k}"] = f"conv{k}.pool"
-        if row.dropout:
+            authors_names[row.names[3]] = f"conv{k}.pool"
+        if len(row.names) > 4:
             stage.add_module("dropout", nn.Dropout(0.5))
-            authors_names[f"drop{k}" if name == "nin_cifar" else "drop"] = f"conv{k}.dropout"
+            authors_names[row.names[4]] = f"conv{k}.dropout"
         stages[f"conv{k}"] = stage
-
-    def make_classifier(num_classes: int) -> nn.Module:
-        layer = ClassMaps(channels, num_classes)
-        classifier_rule(layer.conv)
-        return layer
-
+    make_classifier = partial(_class_maps, classifier_rule, channels)
     stages["classifier"] = make_classifier(num_classes)
-    authors_names |= {f"cccp{cccp}": "classifier.conv", f"relu_cccp{cccp}": "classifier.relu", "gap": "classifier.pool"}
+    last, average = variant.layers[-1].names[2:]
+    authors_names |= {last: "classifier.conv", f"relu_{last}": "classifier.relu", average: "classifier.pool"}
     if variant.size == CIFAR_PREPROCESSING.size:
         input_spec = InputSpec(preprocessing=CIFAR_PREPROCESSING.with_channels(in_channels), smallest=variant.smallest)
     else:
-        input_spec = InputSpec(preprocessing=MEAN_ONLY.with_channels(in_channels), smallest=variant.smallest, measured=measured_with(init))
+        input_spec = input_of_its_time(init, channels=in_channels, smallest=variant.smallest)
     net = Classifier(
         name=name,
         stages=stages,
@@ -147,6 +149,7 @@ def nin(
         num_features=channels,
         num_classes=num_classes,
         make_classifier=make_classifier,
+        no_classifier=GlobalAverage,
         input_spec=input_spec,
     )
     net.authors_names = authors_names

@@ -27,14 +27,15 @@ last 7x7 before the first fully connected layer, which then has 49 times fewer w
 """
 
 from collections import OrderedDict
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
 from provenet.models.blocks import GlobalAverage, ResponseNorm, hidden_layer
-from provenet.models.classifier import Classifier, Initialisation, InputSpec, measured_with
-from provenet.models.initialisation import Rule, he_normal, he_normal_fan_out, initialise, normal
-from provenet.preprocessing import IMAGENET_PREPROCESSING, MEAN_ONLY
+from provenet.models.classifier import Classifier, Initialisation, InputSpec, input_of_its_time
+from provenet.models.initialisation import Rule, he_normal, he_normal_fan_out, initialise, linear_by, normal
+from provenet.preprocessing import IMAGENET_PREPROCESSING
 
 
 class Variant(NamedTuple):
@@ -103,16 +104,12 @@ def vgg(name: str, variant: Variant, *, num_classes: int = 1000, in_channels: in
     for k in (6, 7):
         authors_names |= {f"fc{k}": f"fc{k}.linear", f"relu{k}": f"fc{k}.relu", f"drop{k}": f"fc{k}.dropout"}
 
-    def make_classifier(num_classes: int) -> nn.Linear:
-        layer = nn.Linear(variant.hidden, num_classes)
-        classifier_rule(layer)
-        return layer
-
+    make_classifier = partial(linear_by, classifier_rule, variant.hidden)
     stages["fc8"] = make_classifier(num_classes)
     if variant.has_batch_norm:
         input_spec = InputSpec(preprocessing=IMAGENET_PREPROCESSING.with_channels(in_channels), smallest=32)
     else:
-        input_spec = InputSpec(preprocessing=MEAN_ONLY.with_channels(in_channels), smallest=32, measured=measured_with(init))
+        input_spec = input_of_its_time(init, channels=in_channels, smallest=32)
     net = Classifier(
         name=name,
         stages=stages,

@@ -20,6 +20,8 @@ class Listed:
     """The contest its paper's authors entered with it."""
     place: int | None
     top5_error_percent: float | None
+    contest_networks: int | None
+    """How many networks were averaged for that error."""
     parameters: int
     macs: int
     input: tuple[int, int, int]
@@ -50,15 +52,16 @@ def list_networks(patterns: str | Sequence[str] = "*") -> list[Listed]:
 
 def show_networks(rows: Sequence[Listed]) -> str:
     """A table with a heading for each paper."""
-    header = f"{'':22}{'year':>4}  {'contest, top-5 error':28}{'parameters':>12}{'MACs':>9}  {'input':11}  public weights"
+    header = f"{'':22}{'year':>4}  {'contest, top-5 error':34}{'parameters':>12}{'MACs':>9}  {'input':11}  public weights"
     lines = [header]
     for paper, of_paper in groupby(rows, key=lambda row: row.paper):
         lines += ["", paper]
         for row in of_paper:
             contest = f"{row.contest} {row.year}: {_ordinal(row.place)}, {row.top5_error_percent:g} %" if row.place and row.contest else ""
+            contest += f" ({row.contest_networks} nets)" if row.contest_networks else ""
             size = "x".join(map(str, row.input))
             weights = " ".join(row.weights)
-            line = f"  {row.name:20}{row.year:>4}  {contest:28}{row.parameters:>12,}{show_count(row.macs):>9}  {size:11}  {weights}"
+            line = f"  {row.name:20}{row.year:>4}  {contest:34}{row.parameters:>12,}{show_count(row.macs):>9}  {size:11}  {weights}"
             lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -88,6 +91,7 @@ def _list(paper: Paper, network: PublishedNetwork) -> Listed:
         contest=contest["name"] if contest else None,
         place=contest["place"] if contest else None,
         top5_error_percent=contest["top5_error_percent"] if contest else None,
+        contest_networks=contest.get("networks") if contest else None,
         parameters=network.totals["parameters"],
         macs=network.totals["macs"],
         input=network.input,

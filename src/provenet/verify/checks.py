@@ -68,7 +68,7 @@ class Verification:
         lines = [self.networks[0].table()] if len(self.networks) == 1 else []
         for network in self.networks:
             bad, count = len(network.failures), len(network.checks)
-            verdict = f"{count:>5,} checks, all as published" if not bad else f"{count:>5,} checks, {bad} DISAGREE"
+            verdict = f"{count:>5,} checks, all agree" if not bad else f"{count:>5,} checks, {bad} DISAGREE"
             lines.append(f"{network.name:20} {verdict}" + (f"  ({_count(network.misprints)} below)" if network.misprints else ""))
         for network in self.networks:
             lines += [f"{network.name}: {check.what}: expected {check.expected}, found {check.found}" for check in network.failures]

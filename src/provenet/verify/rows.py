@@ -104,13 +104,30 @@ def _find(place: Place, kinds: type | tuple[type, ...]) -> Any:
     return next(layer for layer in place.layer.modules() if isinstance(layer, kinds))
 
 
-def _geometry(attribute: str) -> Callable[[Place], int]:
-    def find(place: Place) -> int:
+def _geometry(attribute: str) -> Callable[[Place], Any]:
+    def find(place: Place) -> Any:
         layer = next(layer for layer in place.layer.modules() if hasattr(layer, attribute))
-        value = getattr(layer, attribute)
-        return value if isinstance(value, int) else value[0]
+        return _one(getattr(layer, attribute))
 
     return find
+
+
+def _kernel(place: Place) -> Any:
+    """The size of its kernel, with whatever is unusual about it."""
+    layer = next(layer for layer in place.layer.modules() if hasattr(layer, "kernel_size"))
+    size, dilation = _one(layer.kernel_size), _one(getattr(layer, "dilation", 1))
+    padding_mode = getattr(layer, "padding_mode", "zeros")
+    return size if (dilation, padding_mode) == (1, "zeros") else f"{size}, dilation {dilation}, padded with {padding_mode}"
+
+
+def _one(value: Any) -> Any:
+    """The number that height and width share; both where they do not."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def _eps(place: Place) -> Any:
+    """Of all batch norms in it."""
+    return _one(tuple({layer.eps for layer in place.layer.modules() if isinstance(layer, nn.BatchNorm2d)}))
 
 
 def _pool(place: Place) -> str:
@@ -214,7 +231,8 @@ FIELDS: dict[str, Callable[[Place], Any]] = {
     "connections": lambda place: count_connections(place.net)[place.path],
     "printed_parameters": lambda place: (_parameters(place.layer), _weights(place.layer)),
     "printed_macs": lambda place: (place.traced.macs,),
-    "kernel": _geometry("kernel_size"),
+    "reads": lambda place: place.traced.reads,
+    "kernel": _kernel,
     "stride": _geometry("stride"),
     "padding": _geometry("padding"),
     "groups": _geometry("groups"),
@@ -224,7 +242,7 @@ FIELDS: dict[str, Callable[[Place], Any]] = {
     "alpha": lambda place: _find(place, ResponseNorm).alpha,
     "beta": lambda place: _find(place, ResponseNorm).beta,
     "k": lambda place: _find(place, ResponseNorm).k,
-    "eps": lambda place: _find(place, nn.BatchNorm2d).eps,
+    "eps": _eps,
     "dropout": lambda place: _find(place, nn.Dropout).p,
     "blocks": lambda place: len(_blocks(place)),
     "kernels": lambda place: (

@@ -23,6 +23,7 @@ Weighted = nn.Conv2d | nn.Linear | SparseConvolution | Subsampling
 
 def check_start(net: Classifier, init: Row) -> Iterator[Check]:
     """Weights and biases of every layer against the rule of the paper."""
+    yield from _check_norms(net)
     names = {path: name for name, path in reversed(net.authors_names.items())}
     deviations, biases = init.get("deviations", {}), init.get("biases", {})
     for path, layer in net.named_modules():
@@ -41,6 +42,21 @@ def check_start(net: Classifier, init: Row) -> Iterator[Check]:
                 yield _check_weights(f"{name}: initial biases", layer.bias.detach(), expected, "uniform")
             else:
                 yield _check_constant(f"{name}: initial biases", layer.bias.detach(), float(wanted))
+
+
+def _check_norms(net: Classifier) -> Iterator[Check]:
+    """Scale 1, shift 0, mean 0, variance 1, in every batch norm."""
+    norms = {path: layer for path, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d) and not layer.weight.is_meta}
+    wanted = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    wrong = [
+        f"{path}.{name}"
+        for path, layer in norms.items()
+        for name, value in wanted.items()
+        if getattr(layer, name) is None or bool((getattr(layer, name) != value).any())
+    ]
+    if norms:
+        found = f"{len(norms)} of {len(norms)}" if not wrong else f"{len(wrong)} others, {wrong[0]} first"
+        yield Check("batch norms: begin as the identity", f"{len(norms)} of {len(norms)}", found, ok=not wrong)
 
 
 def _expected_deviation(layer: Weighted, rule: str, deviation: float | None) -> float | Tensor:
@@ -84,9 +100,11 @@ def _check_weights(what: str, weights: Tensor, expected: Tensor, shape: str) -> 
     is_spread = abs(found - 1) < STANDARD_ERRORS * error
     is_centred = abs(mean / scale) < STANDARD_ERRORS / math.sqrt(count)
     other = next(name for name in KURTOSIS if name != shape)
-    is_shaped = count < 100 or abs(kurtosis - KURTOSIS[shape]) < abs(kurtosis - KURTOSIS[other])
+    is_shaped = abs(kurtosis - KURTOSIS[shape]) < STANDARD_ERRORS * math.sqrt(24 / sample.numel())
     many = "2.4 / inputs" if expected.ndim else f"deviation {scale:.4g}"
-    looks = shape if is_shaped else other
+    looks = (
+        shape if is_shaped else other if abs(kurtosis - KURTOSIS[other]) < abs(kurtosis - KURTOSIS[shape]) else f"kurtosis {kurtosis:.2f}"
+    )
     centre = "" if is_centred else f" around {mean:.2g}"
     return Check(
         what,

@@ -1,38 +1,49 @@
 """Networks as built against the tables of their papers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from torch import nn
 
 from provenet.errors import ModelError
-from provenet.inspection.trace import Traced, trace
+from provenet.inspection.operations import count_operations
+from provenet.inspection.trace import Traced, loss_weights, trace
 from provenet.models.blocks import FlattenMaps
-from provenet.models.catalog import NETWORKS, build_network, check_name
+from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.models.lenet import count_connections
+from provenet.papers.listing import list_networks
 from provenet.papers.paper import Paper, PublishedNetwork, find_paper
+from provenet.preprocessing import Preprocessing
 from provenet.runtime import seeded
 from provenet.verify.arithmetic import NAME as ARITHMETIC
 from provenet.verify.arithmetic import verify_arithmetic
 from provenet.verify.checks import Check, NetworkVerification, Verification
+from provenet.verify.computations import check_computations
 from provenet.verify.rows import check_printed, check_rows, show
 from provenet.verify.start import check_start
 
 SILENT_LAYERS = (nn.ReLU, nn.Identity, FlattenMaps)
 """They may run without standing in a paper's order."""
 
+EVERYTHING = ("*", ARITHMETIC)
+
 Progress = Callable[[str, int, int], None]
 
 
-def verify(names: Sequence[str] | None = None, *, progress: Progress | None = None) -> Verification:
+def verify(names: str | Sequence[str] = EVERYTHING, *, progress: Progress | None = None) -> Verification:
     """Networks against their papers: every row of the papers' tables, and how the weights begin.
 
-    By default all of the catalog and `arithmetic`, the examples of courses. Raises ModelError for a name that is no network's.
+    `names` may be patterns such as `vgg*`; `arithmetic` is that of courses. By default everything. Raises ModelError for a name or
+    pattern that fits no network.
     """
-    names = [*NETWORKS, ARITHMETIC] if names is None else list(dict.fromkeys(names))
-    for name in names:
-        if name != ARITHMETIC:
-            check_name(name)
+    patterns = [names] if isinstance(names, str) else list(names)
+    if not patterns:
+        raise ModelError("verify: expected names of networks, found none; leave them out for all")
+    of_networks = [pattern for pattern in patterns if pattern != ARITHMETIC]
+    names = [row.name for row in list_networks(of_networks)]
+    if ARITHMETIC in patterns:
+        names.append(ARITHMETIC)
     verified = []
     for k, name in enumerate(names):
         if progress:
@@ -55,6 +66,7 @@ def verify_network(net: Classifier) -> NetworkVerification:
     checks = [
         *_check_whole(net, paper, published, traced),
         *check_rows(net, published.rows, traced, misprints),
+        *check_computations(net),
         *check_start(net, published.init),
     ]
     if published.auxiliary:
@@ -82,14 +94,16 @@ def _check_whole(net: Classifier, paper: Paper, published: PublishedNetwork, tra
         layer.weight.numel() for stage in net.stages.values() for layer in stage.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
     )
     auxiliary = sum(parameter.numel() for parameter in net.parameters()) - net.num_parameters
-    values: dict[str, Callable[[], float]] = {
+    values: dict[str, Callable[[], Any]] = {
         "parameters": lambda: net.num_parameters,
         "macs": lambda: macs,
         "connections": lambda: sum(count_connections(net).values()),
         "auxiliary_parameters": lambda: auxiliary,
         "black": lambda: round(-spec.preprocessing.mean[0] / spec.preprocessing.std[0], 9),
         "white": lambda: round((spec.preprocessing.white - spec.preprocessing.mean[0]) / spec.preprocessing.std[0], 9),
-        "auxiliary_weight": lambda: getattr(net, "auxiliary_weight", 0.0),
+        "auxiliary_weight": lambda: sum(loss_weights(net)[1:]) / max(1, len(loss_weights(net)) - 1),
+        "operations": lambda: count_operations(net),
+        "preprocessing": lambda: describe(spec.preprocessing),
     }
     for field, expected in totals.items():
         what = f"network: {field}"
@@ -106,6 +120,14 @@ def _check_whole(net: Classifier, paper: Paper, published: PublishedNetwork, tra
                 )
             )
             yield Check(what, show(expected), show(sums), ok=sums == expected)
+
+
+def describe(preprocessing: Preprocessing) -> str:
+    """What is done to pixels before the network sees them, in a line."""
+    scale = "0 to 255" if preprocessing.white == 255 else f"0 to {preprocessing.white:g}"
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+    over = "" if set(preprocessing.std) == {1.0} else f", over {std}"
+    return f"side {preprocessing.resize}, {preprocessing.channel_order} of {scale}, minus {mean}{over}"
 
 
 def _order(net: Classifier, published: PublishedNetwork, traced: dict[str, Traced]) -> tuple[str, ...]:

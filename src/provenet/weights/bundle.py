@@ -137,7 +137,9 @@ def _build(header: dict[str, Any], shown: str) -> Bundle:
             raise BundleError("a class has control characters in its name")
         if len(set(classes)) != len(classes):
             raise BundleError("two classes have the same name")
-        net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels)
+        # only a classifier that replaces this one will be drawn anew: in the way that trains by itself
+        net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels, init="trainable")
+        net.cure = None
         net.discard_training_parts()  # they are not written either
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
         return Bundle(net, tuple(classes), preprocessing, provenance)

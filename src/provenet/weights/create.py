@@ -18,8 +18,8 @@ def create_model(
 ) -> Classifier:
     """The network of that name: fresh, or with the weights of a bundle.
 
-    With weights and another number of classes the classifier is replaced by a fresh one, and the rest keeps its weights.
-    `torch.manual_seed` decides whatever is fresh.
+    With weights and another number of classes the classifier is replaced by a fresh one, drawn in the way that trains by itself, and the
+    rest keeps its weights. `torch.manual_seed` decides whatever is fresh; `init` is for networks that are fresh as a whole.
     """
     if weights is None:
         return build_network(name, num_classes=num_classes, in_channels=in_channels, init=init)
