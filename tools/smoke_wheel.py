@@ -25,6 +25,7 @@ def main() -> None:
             "provenet/py.typed",
             "provenet/checkup/checkup.html.jinja",
             "provenet/data/samples/fashion-mini/LICENSE",
+            "provenet/papers/alexnet.toml",
             "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
             *(f"provenet/report/{path.relative_to(REPORT).as_posix()}" for path in sorted(REPORT.rglob("*.*")) if path.suffix != ".pyc"),
             "provenet/report/uplot/LICENSE",
@@ -37,6 +38,7 @@ def main() -> None:
         binaries = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
         run(binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
         run(binaries / "provenet", "--version", cwd=folder)
+        run(binaries / "provenet", "verify", "lenet5", "nin_cifar", "arithmetic", cwd=folder)
         run(binaries / "provenet", "check", "fashion-mini", cwd=folder)
         run(binaries / "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "1", "--output", "run", cwd=folder)
         run(binaries / "provenet", "evaluate", "run", "fashion-mini", "--report", "evaluation.html", cwd=folder)

@@ -104,6 +104,15 @@ def test_several_stops_and_snapshots_beside_the_training(pictures, tmp_path):
     assert [event["step"] for event in read_log(tmp_path / "run/log.jsonl") if event["event"] == "resume"] == [4, 5, 9]
 
 
+def test_auxiliary_heads_go_on_too(class_folders, tmp_path):
+    """They are in the snapshot, as whatever trains, and not in the bundle."""
+    data, wishes = class_folders(per_class=5, classes=2), {"epochs": 2, "batch_size": 4, "size": 64}
+    train(data, "googlenet_toy", output=tmp_path / "whole", **wishes)
+    begin(data, tmp_path / "run", after=1, model="googlenet_toy", **wishes)
+    resume(tmp_path / "run")
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
 def test_a_complete_run_is_left_as_it_is(pictures, tmp_path):
     run = whole(pictures, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}

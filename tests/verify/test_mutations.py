@@ -251,6 +251,13 @@ def nin_standard_deviation_of_a_tenth():
     return net
 
 
+@mutation("conv1: initial weights")
+def nin_imagenet_a_tenth_for_a_hundredth():
+    net = build_network("nin_imagenet")
+    nn.init.normal_(net.layer("conv1").weight, std=0.1)
+    return net
+
+
 @mutation("conv2/3x3: initial biases")
 def googlenet_biases_of_zero():
     net = build_network("googlenet")
