@@ -25,6 +25,8 @@ def slow(*names):
 
 
 LARGE_TOO = [*SMALL, *slow(*LARGE)]
+# A fresh network of 1202 layers overflows in evaluation: its batch norms have seen no picture yet.
+EVALUATED = [name for name in LARGE if name != "resnet1202_cifar"]
 ONE_OF_EACH = ["lenet5", "alexnet_toy", "vgg_toy", "nin_cifar", "googlenet_toy", "resnet_toy"]
 
 
@@ -71,7 +73,7 @@ def test_the_smallest_image(name):
             [net(less), net.training_logits(less)]
 
 
-@pytest.mark.parametrize("name", LARGE_TOO)
+@pytest.mark.parametrize("name", [*SMALL, *slow(*EVALUATED)])
 def test_walking_the_stages_is_the_forward_pass(name):
     torch.manual_seed(0)
     net = build_network(name, num_classes=10).eval()
@@ -190,7 +192,7 @@ def test_channels_last_is_the_same_network(name):
     assert torch.dist(found, expected) < 1e-5 * expected.norm()
 
 
-COMPILED = ["lenet5", "alexnet_toy", *slow("vgg_toy", "nin_cifar", "googlenet_toy", "resnet_toy", "alexnet", "vgg16", "googlenet")]
+COMPILED = ["lenet5", *slow("alexnet_toy", "vgg_toy", "nin_cifar", "googlenet_toy", "resnet_toy", "alexnet", "vgg16", "googlenet")]
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -206,7 +208,7 @@ def test_it_compiles_as_one_graph_and_exports(name):
         assert torch.dist(exported.module()(images), expected) <= 1e-6 * expected.norm()
 
 
-@pytest.mark.parametrize("name", [*SMALL, *slow(*LARGE)])
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, *slow(*(name for name in SMALL if name not in ONE_OF_EACH), *EVALUATED)])
 def test_as_convolutions_it_says_the_same(name):
     """At the network's own size; and on a larger image, at each place what the network says of the window there."""
     torch.manual_seed(0)
