@@ -91,8 +91,11 @@ class Preprocessing:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def with_channels(self, channels: int) -> "Preprocessing":
-        """The same rule for grey (1) or colour (3) pictures, the mean and deviation averaged over channels or repeated."""
-        if channels == self.channels:
+        """The same rule for grey (1) or colour (3) pictures, the mean and deviation averaged over channels or repeated.
+
+        Images of other channels are no pictures: for them the rule stays as it is.
+        """
+        if channels == self.channels or channels not in (1, 3):
             return self
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
         return replace(self, channels=channels, mean=(mean,) * channels, std=(std,) * channels)

@@ -236,3 +236,10 @@ def test_a_full_disk_costs_nothing_earned(small_disk):
         save_bundle(replace(make_bundle(), provenance={"second": True}), small_disk / "model.safetensors")
     assert [path.name for path in small_disk.iterdir()] == ["model.safetensors"]
     assert load_bundle(small_disk).provenance == make_bundle().provenance
+
+
+def test_a_network_of_other_images_is_no_bundle(tmp_path):
+    bundle = make_bundle("resnet8_cifar")
+    bundle.network.input_spec = replace(bundle.network.input_spec, other_channels=4)
+    with pytest.raises(BundleError, match="expected a network of pictures, of 3 channels, found one of 4"):
+        save_bundle(bundle, tmp_path / "model.safetensors")

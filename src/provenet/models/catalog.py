@@ -1,6 +1,7 @@
 """Every network by its name: an explicit table. It builds; it knows no weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 
@@ -67,12 +68,14 @@ def build_network(
     check_name(name)
     if num_classes is not None and (type(num_classes) is not int or num_classes < 0):
         raise ModelError(f"{name}: expected a number of classes, or 0 for features alone, found {num_classes!r}")
-    if in_channels not in (None, 1, 3):
-        raise ModelError(f"{name}: expected 1 or 3 input channels, found {in_channels}")
+    if in_channels is not None and (type(in_channels) is not int or in_channels < 1):
+        raise ModelError(f"{name}: expected a number of input channels, 1 or more, found {in_channels!r}")
     if init not in ("published", "trainable"):
         raise ModelError(f"{name}: expected init 'published' or 'trainable', found {init!r}")
     chosen = {"num_classes": num_classes or None, "in_channels": in_channels}
     net = (NETWORKS | TOYS)[name](**{key: value for key, value in chosen.items() if value is not None}, init=init)
+    if in_channels not in (None, 1, 3):
+        net.input_spec = replace(net.input_spec, other_channels=in_channels)
     if num_classes == 0:
         net.reset_classifier(0)
     return net

@@ -34,6 +34,8 @@ class InputSpec:
     smallest: int
     """Smallest side, in pixels, that leaves every layer something to work on."""
     measured: Measured = "mean and deviation"
+    other_channels: int | None = None
+    """Channels of images that are no pictures, such as those of satellites; to normalise them is up to whoever has them."""
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> "InputSpec":
         """The same network shown other pictures. Raises ModelError for a size or channels that it cannot take."""
@@ -47,8 +49,8 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
-        """Image channels, 1 or 3."""
-        return self.preprocessing.channels
+        """Image channels: 1 or 3 of pictures, else any number."""
+        return self.other_channels or self.preprocessing.channels
 
     @property
     def size(self) -> int:

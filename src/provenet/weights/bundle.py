@@ -43,6 +43,11 @@ class Bundle:
 def save_bundle(bundle: Bundle, path: Path) -> None:
     """Write the file; it appears at `path` whole or not at all."""
     net = bundle.network
+    if net.input_spec.channels != bundle.preprocessing.channels:
+        raise BundleError(
+            f"{show_path(path)}: expected a network of pictures, of {bundle.preprocessing.channels} channels, found one of "
+            f"{net.input_spec.channels}; keep its state_dict in a file of your own"
+        )
     header = {
         "format_version": FORMAT_VERSION,
         "architecture": net.name,
