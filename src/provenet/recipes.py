@@ -1,6 +1,7 @@
 """How to train each network where its paper's months are not at hand: defaults by network and by how much data there is.
 
-Measured on Fashion-MNIST; see docs/results.md.
+Those of LeNet-5 and of CIFAR's networks are measured on Fashion-MNIST, the one without batch norm is tried for a few passes only; see
+docs/results.md.
 """
 
 from typing import NamedTuple
