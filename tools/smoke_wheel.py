@@ -29,6 +29,8 @@ def main() -> None:
             "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
             *(f"provenet/report/{path.relative_to(REPORT).as_posix()}" for path in sorted(REPORT.rglob("*.*")) if path.suffix != ".pyc"),
             "provenet/report/uplot/LICENSE",
+            *(f"provenet/inspection/templates/explorer.{kind}" for kind in ("html", "css", "js")),
+            *(f"provenet/inspection/fonts/{name}" for name in ("Inter-Regular.otf", "Inter-SemiBold.woff2", "OFL.txt")),
         ):
             assert wanted in inside, f"{wanted} is missing in {wheel.name}"
         assert any(name.endswith("licenses/src/provenet/report/uplot/LICENSE") for name in inside), (
@@ -39,6 +41,10 @@ def main() -> None:
         run(binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=folder)
         run(binaries / "provenet", "--version", cwd=folder)
         run(binaries / "provenet", "verify", "lenet5", "nin_cifar", "arithmetic", cwd=folder)
+        run(binaries / "provenet", "summary", "resnet50", "--depth", "block", cwd=folder)
+        for kind in ("svg", "png", "html"):
+            run(binaries / "provenet", "draw", "googlenet", "--unfold", "-o", f"net.{kind}", cwd=folder)
+            assert (folder / f"net.{kind}").stat().st_size > 20_000, "the picture is empty"
         run(binaries / "provenet", "check", "fashion-mini", cwd=folder)
         run(binaries / "provenet", "train", "fashion-mini", "--model", "lenet5_softmax", "--epochs", "1", "--output", "run", cwd=folder)
         run(binaries / "provenet", "evaluate", "run", "fashion-mini", "--report", "evaluation.html", cwd=folder)

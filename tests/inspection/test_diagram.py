@@ -78,10 +78,12 @@ def test_residual_blocks_fork_and_meet():
     stages = {stage.name: stage for stage in arrange(summarize("resnet50"))}
     pool, first, others = stages["conv2_x"].items
     assert isinstance(pool, Unit)
-    assert isinstance(first, Block) and isinstance(others, Block)
+    assert isinstance(first, Block)
+    assert isinstance(others, Block)
     assert (first.repeats, others.repeats) == (1, 2)
     (fork,) = first.series
-    assert isinstance(fork, Fork) and fork.join is not None
+    assert isinstance(fork, Fork)
+    assert fork.join is not None
     assert [len(branch) for branch in fork.branches] == [3, 1]  # the bottleneck, the projection
     assert fork.join.rows[0].kind == "add"
     assert [row.kind for row in fork.branches[0][0].rows] == ["convolution", "batch_norm", "relu"]

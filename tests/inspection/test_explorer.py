@@ -20,8 +20,10 @@ FAMILIES = ["lenet5", "alexnet", "zfnet", "vgg16_bn", "nin_cifar", "googlenet", 
 MEASURE = """() => {
   const texts = [...document.querySelectorAll("svg text")].filter((text) => text.getClientRects().length);
   const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
-  const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
-  const pairs = boxes.flatMap(([name, box], k) => boxes.slice(k + 1).filter(([, other]) => over(box, other)).map(([other]) => [name, other]));
+  const shared = (a, b, from, to) => Math.min(a[to], b[to]) - Math.max(a[from], b[from]);
+  const over = (a, b) => shared(a, b, "left", "right") > 1 && shared(a, b, "top", "bottom") > 3;
+  const overlapped = ([name, box], k) => boxes.slice(k + 1).filter(([, other]) => over(box, other)).map(([other]) => [name, other]);
+  const pairs = boxes.flatMap(overlapped);
   const wide = texts.filter((text) => {
     const strip = text.previousElementSibling;
     return strip?.tagName === "rect" && text.getAttribute("text-anchor") === "middle"
@@ -144,9 +146,13 @@ def test_it_speaks_chinese_and_goes_dark(opened):
     assert page.locator("html").get_attribute("lang") == "zh-CN"
     assert page.locator("html").get_attribute("data-theme") == "dark"
     shown = page.locator("body").inner_text()
-    assert "展开所有块" in shown and "次乘加" in shown and "Unfold" not in shown
+    assert "展开所有块" in shown
+    assert "次乘加" in shown
+    assert "Unfold" not in shown
     labels = " ".join(page.locator("svg text").all_text_contents())
-    assert "全连接 1000" in labels and "仅训练时使用" in labels and "fully connected" not in labels
+    assert "全连接 1000" in labels
+    assert "仅训练时使用" in labels
+    assert "fully connected" not in labels
     page.locator('[data-rows="fc"]').hover()
     assert "全连接" in page.locator("#tip").inner_text()
     found = page.evaluate(MEASURE)
