@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from conftest import take, write_class_folders
-from provenet import cli
+from provenet import cli, summarize
 
 
 def run(*words, cwd=None, status=0, **environment):
@@ -239,7 +239,7 @@ def test_the_options_are_decided_on_purpose():
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
         "summary": "network input depth names json",
-        "draw": "network output unfold input",
+        "draw": "network output unfold input json",
         "verify": "names json",
         "check": "data output val_fraction json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
@@ -248,3 +248,34 @@ def test_the_options_are_decided_on_purpose():
         "predict": "bundle images csv json skip_broken device",
     }
     assert {name for name in cli.app if not name.startswith("-")} == set(commands)
+
+
+def test_a_summary_in_json_has_what_was_promised(capsys):
+    found = json.loads(main(capsys, "summary", "resnet50", "--json")[0])
+    assert list(found)[:5] == ["name", "input", "parameters", "macs", "activation_bytes"]
+    assert (found["name"], found["input"], found["parameters"], found["macs"]) == ("resnet50", [3, 224, 224], 25_557_032, 3_857_973_248)
+    assert [layer["name"] for layer in found["layers"][:2]] == ["conv1.conv", "conv1.bn"]
+    keys = ["name", "kind", "output", "parameters", "macs", "activation_bytes", "receptive_field", "stride"]
+    assert all(list(layer)[:8] == keys for layer in found["layers"])
+    assert sum(layer["macs"] for layer in found["layers"]) == found["macs"]
+    assert sum(layer["activation_bytes"] for layer in found["layers"]) == found["activation_bytes"]
+    first = found["layers"][0]
+    assert (first["output"], first["receptive_field"], first["stride"]) == ([64, 112, 112], 7, 2)
+
+
+def test_a_summary_by_stage_and_by_the_authors_names(capsys):
+    out, _ = main(capsys, "summary", "googlenet", "--depth", "stage")
+    assert [line.split()[0] for line in out.splitlines()[3:18]] == [stage.name for stage in summarize("googlenet").stages]
+    out, _ = main(capsys, "summary", "resnet152", "--names", "authors")
+    assert {"res4b22_branch2c", "bn2a_branch1", "res5c_relu", "res3b7", "res2a_branch2a_relu", "fc1000"} <= {
+        line.split()[0] for line in out.splitlines() if line.strip()
+    }
+    out, _ = main(capsys, "summary", "resnet20_cifar", "--input", "3x64x64", "--depth", "block", "--json")
+    assert json.loads(out)["layers"][0]["output"] == [16, 64, 64]
+
+
+def test_a_bundle_is_summarised_and_drawn(capsys, tmp_path, trained):
+    assert json.loads(main(capsys, "summary", str(trained.folder), "--json")[0])["name"] == "lenet5_softmax"
+    out, _ = main(capsys, "draw", str(trained.folder), "-o", str(tmp_path / "net.html"))
+    assert out == f"{tmp_path / 'net.html'} shows lenet5_softmax: open it in a browser\n"
+    assert json.loads(main(capsys, "draw", "lenet5", "-o", str(tmp_path / "net.png"), "--json")[0])["name"] == "lenet5"

@@ -81,3 +81,10 @@ def test_the_networks_page_is_the_papers_data():
     from write_networks_page import write_page
 
     assert (ROOT / "docs/networks.md").read_text() == write_page()
+
+
+def test_the_pictures_are_what_is_drawn_today():
+    from provenet import draw
+
+    for path in sorted((ROOT / "docs/pictures").iterdir()):
+        assert path.read_text(encoding="utf-8") == draw(path.stem).svg, "renew it: make docs"

@@ -77,7 +77,7 @@ def summary(
     from provenet.weights.create import open_network
 
     prepare_process()
-    found = summarize(open_network(network), *([_shape(input)] if input else []), names=names)
+    found = summarize(open_network(network), _shape(input) if input else None, names=names)
     if json:
         _print_json(found.to_dict(depth))
     else:
@@ -92,6 +92,7 @@ def draw(
     output: Annotated[Path, Parameter(alias="-o")],
     unfold: Flag = False,
     input: str | None = None,
+    json: Flag = False,
 ) -> None:
     """Draw a network: its volumes, layers, residual and Inception blocks, as a picture or as a page to explore.
 
@@ -100,13 +101,19 @@ def draw(
         output: The file to write: .svg, .png, or .html, in which blocks unfold where they stand.
         unfold: Show what is inside blocks.
         input: Channels, height and width of another picture, such as 3x320x320.
+        json: Print {name, file} as JSON.
     """
     from provenet.inspection.diagram import draw as draw_network
     from provenet.runtime import prepare_process
     from provenet.weights.create import open_network
 
     prepare_process()
-    draw_network(open_network(network), *([_shape(input)] if input else []), unfold=unfold).save(output)
+    diagram = draw_network(open_network(network), _shape(input) if input else None, unfold=unfold)
+    diagram.save(output)
+    if json:
+        _print_json({"name": diagram.summary.name, "file": str(output)})
+    else:
+        print(f"{printable(str(output))} shows {diagram.summary.name}" + (": open it in a browser" if output.suffix != ".png" else ""))
 
 
 @app.command

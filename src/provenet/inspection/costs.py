@@ -59,6 +59,12 @@ def operation_of(function: Any) -> str:
     return str(function.overloadpacket.__name__)
 
 
+def kind_of(operation: str) -> str:
+    """What it is called, in place or not."""
+    plain = operation[:-1] if operation.endswith("_") and not operation.startswith("_") else operation
+    return NAMES.get(plain, plain)
+
+
 @cache
 def is_pointwise(function: Any) -> bool:
     """Whether each output number depends on the input numbers of its own place alone."""

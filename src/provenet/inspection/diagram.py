@@ -8,7 +8,7 @@ from math import ceil, log
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torch import Tensor, nn
+from torch import nn
 
 from provenet.errors import ModelError
 from provenet.files import write_whole
@@ -17,7 +17,7 @@ from provenet.inspection.composition import aside, costs_of, series
 from provenet.inspection.explorer import render_explorer
 from provenet.inspection.figures import LARGE, SMALL, TEXT, Figure, arrow, beside, num, text_width, volume, words
 from provenet.inspection.structure import Block, Stage, arrange
-from provenet.inspection.summary import Names, Summary, summarize
+from provenet.inspection.summary import Input, Summary, summarize
 from provenet.inspection.tables import size_of
 from provenet.papers.listing import show_count
 
@@ -65,13 +65,15 @@ class Diagram:
             return bytes(resvg_py.svg_to_bytes(svg_string=self.svg, zoom=zoom, skip_system_fonts=True, font_files=fonts))
 
 
-def draw(net: nn.Module | str | Summary, *input: tuple[int, ...] | Tensor, unfold: bool = False, names: Names = "ours") -> Diagram:
+def draw(net: nn.Module | str | Summary, input: Input | list[Input] | None = None, *, unfold: bool = False) -> Diagram:
     """A picture of a network, of any torch module, or of a name of the catalog; `unfold` shows what is inside blocks.
+
+    `input` is as in `summarize`.
 
     >>> draw("alexnet").svg[:4]
     '<svg'
     """
-    summary = net if isinstance(net, Summary) else summarize(net, *input, names=names)
+    summary = net if isinstance(net, Summary) else summarize(net, input)
     stages = arrange(summary)
     widest = max((side for shape in summary.input for side in shape[1:]), default=1)
     picture = volume(summary.input[0], widest)

@@ -46,7 +46,7 @@ def window_of(operation: str, args: tuple[Any, ...], sides: int) -> tuple[list[i
 def run_operation(function: Any, operation: str, args: tuple[Any, ...], kwargs: Any) -> Any:
     """The operation, or on the meta device the memory for its result alone."""
     first = next(tensors_in(args), None)
-    if first is None or not first.is_meta:
+    if first is None or not first.is_meta or not first.is_contiguous():
         return function(*args, **(kwargs or {}))
     if operation == "empty_like":
         return torch.empty(first.shape, dtype=(kwargs or {}).get("dtype") or first.dtype, device="meta")
@@ -67,12 +67,15 @@ def run_operation(function: Any, operation: str, args: tuple[Any, ...], kwargs: 
 
 
 def _shape_of_result(operation: str, args: tuple[Any, ...], first: Tensor) -> tuple[int, ...] | None:
-    """None where the library should say."""
+    """None where the library should say: of numbers that are no floats, and of maps in another order."""
+    if not first.is_floating_point():
+        return None
     if operation == "native_batch_norm":
         return tuple(first.shape)
     if operation in KEEPS_SHAPE:
         shapes, dtypes = [tensor.shape for tensor in tensors_in(args)], {tensor.dtype for tensor in tensors_in(args)}
-        return _broadcast(shapes) if len(dtypes) == 1 and first.is_floating_point() else None
+        is_plain = len(dtypes) == 1 and all(tensor.is_contiguous() for tensor in tensors_in(args))
+        return _broadcast(shapes) if is_plain else None
     if operation == "addmm":
         return (args[1].shape[0], args[2].shape[1]) if args[1].shape[1] == args[2].shape[0] else None
     if operation == "convolution" and not args[6] and args[1].shape[1] * args[8] == first.shape[1]:

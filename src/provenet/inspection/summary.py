@@ -13,6 +13,8 @@ from provenet.inspection.tracer import Step
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 
+Input = tuple[int, ...] | Tensor
+"""Shape of an input without the batch, or a tensor with it."""
 Depth = Literal["stage", "block", "layer"]
 Names = Literal["ours", "authors"]
 
@@ -151,12 +153,12 @@ class Summary:
         return as_html(self)
 
 
-def summarize(net: nn.Module | str, *input: tuple[int, ...] | Tensor, names: Names = "ours") -> Summary:
+def summarize(net: nn.Module | str, input: Input | list[Input] | None = None, *, names: Names = "ours") -> Summary:
     """What runs in a network for one sample, with sizes, parameters, multiply-adds, memory and receptive fields. Nothing is computed.
 
     Args:
         net: A network, any torch module, or a name of the catalog.
-        input: Shape of each input without the batch, or a tensor with it; by default the network's own size.
+        input: Shape of the input without the batch, or a tensor with it; of several inputs a list. By default the network's own size.
         names: Our names of the layers, or those of the authors' release (`res4d_branch2a`) where it has one.
 
     Raises ModelError where it does not run on such an input.
@@ -170,7 +172,8 @@ def summarize(net: nn.Module | str, *input: tuple[int, ...] | Tensor, names: Nam
     if names not in ("ours", "authors"):
         raise ModelError(f"expected names 'ours' or 'authors', found {names!r}")
     module = build_on_meta(net) if isinstance(net, str) else net
-    inference, training = trace(module, *input), trace(module, *input, training=True)
+    inputs = input if isinstance(input, list) else [] if input is None else [input]
+    inference, training = trace(module, *inputs), trace(module, *inputs, training=True)
     kept = {step.name: step.training_bytes for step in training.steps}
     shown = _names(module, inference.steps + training.steps, names)
     ran = {step.name for step in inference.steps}
@@ -179,7 +182,7 @@ def summarize(net: nn.Module | str, *input: tuple[int, ...] | Tensor, names: Nam
         return tuple(_row(replace(step, training_bytes=kept.get(step.name, 0)), numbered, shown) for step in steps)
 
     extra = [step for step in training.steps if step.name not in ran]
-    shapes = [tuple(given.shape[1:]) if isinstance(given, Tensor) else tuple(given) for given in input]
+    shapes = [tuple(given.shape[1:]) if isinstance(given, Tensor) else tuple(given) for given in inputs]
     if isinstance(module, Classifier) and not shapes:
         shapes = [(module.input_spec.channels, module.input_spec.size, module.input_spec.size)]
     return Summary(

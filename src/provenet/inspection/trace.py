@@ -8,6 +8,7 @@ without numbers is run with them.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ def trace(net: nn.Module, *inputs: tuple[int, ...] | Tensor, training: bool = Fa
             shapes = " and ".join("x".join(map(str, _shape(given))) for given in inputs)
             first_line = next(iter(str(last).strip().splitlines()), type(last).__name__)
             name = net.name if isinstance(net, Classifier) else type(net).__name__
-            raise ModelError(f"{name}: expected to run on an input of {shapes}, found: {first_line}; name another input") from last
+            where = f" in {last.where}" if getattr(last, "where", "") else ""
+            raise ModelError(f"{name}: expected to run on an input of {shapes}, found{where}: {first_line}; name another input") from last
 
 
 def loss_weights(net: Classifier) -> list[float]:
@@ -98,11 +100,12 @@ def _run(
     for tensor in tensors.values():
         if id(tensor) not in stand_ins:
             copy = tensor.detach().to("meta") if is_meta else tensor.detach().clone()
-            stand_ins[id(tensor)] = copy.requires_grad_(training and isinstance(tensor, nn.Parameter) and copy.is_floating_point())
+            stand_ins[id(tensor)] = copy.requires_grad_(training and tensor.requires_grad)
+    parameters = [stand_ins[id(tensor)] for tensor in tensors.values() if isinstance(tensor, nn.Parameter)]
     weights = {prefix + name: stand_ins[id(tensor)] for name, tensor in tensors.items()}
     dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.get_default_dtype())
     given = [value[:1].to(device) if isinstance(value, Tensor) else torch.zeros(1, *value, dtype=dtype, device=device) for value in inputs]
-    tracer = Tracer(root, prefix, given, weights.values())
+    tracer = Tracer(root, prefix, given, parameters, weights.values())
     with ExitStack() as stack:
         stack.enter_context(_as_in(root, training=training))
         stack.enter_context(tracer.watching())
@@ -113,7 +116,11 @@ def _run(
         if training:
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept))
         stack.enter_context(tracer)
-        output = torch.func.functional_call(root, weights, tuple(given), tie_weights=False, strict=False)
+        try:
+            output = torch.func.functional_call(root, weights, tuple(given), tie_weights=False, strict=False)
+        except Exception as error:
+            error.where = tracer.where  # type: ignore[attr-defined]
+            raise
     return tracer.finish(output)
 
 
@@ -121,7 +128,7 @@ def _run(
 def _as_in(root: nn.Module, *, training: bool) -> Iterator[None]:
     """All modules in one mode; batch norm of a single picture without the library's check, its statistics left alone."""
     modes = {module: module.training for module in root.modules()}
-    norms = [module for module in modes if isinstance(module, nn.modules.batchnorm._BatchNorm) and "forward" not in vars(module)]
+    norms = [module for module in modes if _is_plain_norm(module)]
     try:
         root.train(training)
         for norm in norms:
@@ -132,6 +139,12 @@ def _as_in(root: nn.Module, *, training: bool) -> Iterator[None]:
             module.training = mode
         for norm in norms:
             del norm.forward
+
+
+def _is_plain_norm(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._BatchNorm]:
+    """The library's own; others may do more in theirs."""
+    plain = nn.modules.batchnorm._BatchNorm
+    return isinstance(module, plain) and type(module).forward is plain.forward and "forward" not in vars(module)
 
 
 def _normaliser(norm: "nn.modules.batchnorm._BatchNorm", *, training: bool) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,7 @@
 """A pass through a network, watched: every operation that the library carries out, noted at the layer in which it runs."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from provenet.inspection.costs import COMPUTES_NOTHING, NAMES, count_elementwise, count_macs, is_pointwise, operation_of
+from provenet.inspection.costs import COMPUTES_NOTHING, count_elementwise, count_macs, is_pointwise, kind_of, operation_of
 from provenet.inspection.fields import Field, field_of_picture, follow
 from provenet.inspection.meta import run_operation, tensors_in, window_of
 from provenet.models.blocks import FlattenMaps, ResponseNorm, ZeroPadding
@@ -93,7 +93,7 @@ class Trace:
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation at the step in which it runs. What is known of a tensor is written on it, and views hand it on."""
 
-    def __init__(self, root: nn.Module, prefix: str, given: list[Tensor], weights: Any) -> None:
+    def __init__(self, root: nn.Module, prefix: str, given: list[Tensor], parameters: list[Tensor], weights: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.paths = {module: path.removeprefix(prefix) for path, module in root.named_modules() if module is not root or not prefix}
         self.steps: list[Step] = []
@@ -102,6 +102,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stack: list[_Frame] = []
         self.leaf: Step | None = None
         self.outside = {_key(tensor) for tensor in weights}
+        self.parameters = {_key(tensor): tensor.numel() for tensor in parameters}
         self.seen_parameters: set[int] = set()
         self.makers: dict[int, int] = {}
         """Storage -> number of the step that last wrote it."""
@@ -109,12 +110,19 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Storage -> number of the step that asked for it."""
         self.alive: dict[int, tuple[Any, int]] = {}
         self.kept: dict[int, Any] = {}
+        self.waiting_bytes = 0
         self.worst = 0
         for tensor in given:
             self._note_storage(tensor, -1)
+            self.makers[_key(tensor)] = -1
             if tensor.is_floating_point() and tensor.ndim >= 3:
                 tensor._field = field_of_picture(tensor.ndim - 2)  # type: ignore[attr-defined]
             tensor._step = -1  # type: ignore[attr-defined]
+
+    @property
+    def where(self) -> str:
+        """Path of the module that is running."""
+        return self.stack[-1].path if self.stack else ""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -131,17 +139,24 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def finish(self, output: Any) -> Trace:
         """The whole."""
+        if self.steps:
+            self.steps[-1].training_bytes += self.waiting_bytes
         results = [number for tensor in tensors_in(output) if (number := self._maker(tensor)) is not None]
         return Trace(self.steps, self.modules, self.worst, list(dict.fromkeys(results)))
 
     def keep(self, tensor: Tensor) -> None:
         """A tensor that the backward pass will need: its bytes count once, at the step that made it."""
         key = _key(tensor)
-        if key in self.outside or key in self.kept or not self.steps:
+        if key in self.outside or key in self.kept:
             return
         self.kept[key] = _weak(tensor)  # which keeps the number from being given again
-        maker = self.origins.get(key, -1)
-        self.steps[maker if maker >= 0 else len(self.steps) - 1].training_bytes += tensor.untyped_storage().nbytes()
+        maker, nbytes = self.origins.get(key, -1), tensor.untyped_storage().nbytes()
+        if maker >= 0:
+            self.steps[maker].training_bytes += nbytes
+        elif self.leaf is not None:
+            self.leaf.training_bytes += nbytes
+        else:
+            self.waiting_bytes += nbytes  # inputs are kept before the operation is seen here
 
     def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         path = self.paths[module]
@@ -150,7 +165,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.leaf is None and not any(True for _ in module.children()):
             self.leaf = self._begin(path, path)
             self.leaf.reads = [number for tensor in tensors if (number := self._maker(tensor)) is not None]
-            self.leaf.parameters = self._count_parameters(module)
+            self.leaf.parameters = self._count_parameters(module.parameters())
 
     def _leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         frame = self.stack.pop()
@@ -205,8 +220,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         return tuple(side.through_window(*window) for side in before)  # type: ignore[arg-type]
 
-    def _count_parameters(self, module: nn.Module) -> int:
-        own = {_key(parameter): parameter.numel() for parameter in module.parameters()}
+    def _count_parameters(self, tensors: Iterable[Tensor]) -> int:
+        """Of those that are parameters, or views of some, what no earlier step has."""
+        own = {key: self.parameters[key] for tensor in tensors if (key := _key(tensor)) in self.parameters}
         new = {key: numel for key, numel in own.items() if key not in self.seen_parameters}
         self.seen_parameters |= set(new)
         return sum(new.values())
@@ -220,13 +236,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.stack:
             self.stack[-1].macs += macs
 
-    def _note_storage(self, tensor: Tensor, number: int) -> None:
+    def _note_storage(self, tensor: Tensor, number: int, before: Set[int] = frozenset()) -> None:
+        """Memory that is new, and nobody's from outside. Its number may have been another's, which is gone."""
         key = _key(tensor)
-        if key not in self.alive and key not in self.outside:
-            storage = tensor.untyped_storage()
-            self.alive[key] = (_weak(tensor), storage.nbytes())
+        if key not in self.alive and key not in self.outside and key not in before:
+            self.alive[key] = (_weak(tensor), tensor.untyped_storage().nbytes())
             self.origins[key] = number
-        self.makers[key] = number
+            self.makers.pop(key, None)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -239,14 +255,16 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = list(tensors_in(result))
         if not outputs:
             return result
-        computes = operation not in COMPUTES_NOTHING and any(tensor.is_floating_point() for tensor in outputs)
         makers = [number for tensor in given if (number := self._maker(tensor)) is not None]
-        is_step = self.leaf is None and computes and bool(makers)
-        step = self._begin_functional(NAMES.get(operation, operation)) if is_step else self.leaf
+        computes = operation not in COMPUTES_NOTHING and bool(makers)  # what is made of weights alone is no step
+        is_step = self.leaf is None and computes
+        step = self._begin_functional(kind_of(operation)) if is_step else self.leaf
         number = len(self.steps) - 1
-        if operation not in COMPUTES_NOTHING or operation in ("empty_like", "clone", "zeros_like"):
-            for tensor in outputs:
-                self._note_storage(tensor, number)
+        before = {_key(tensor) for tensor in given}
+        for tensor in outputs:
+            self._note_storage(tensor, number, before)
+            if computes:
+                self.makers[_key(tensor)] = number
         first = outputs[0]
         fields = [(tensor, tensor._field) for tensor in given if getattr(tensor, "_field", None) is not None]  # type: ignore[attr-defined]
         if fields and (found := follow(operation, args, fields, first, is_pointwise=is_pointwise(func))):
@@ -254,17 +272,18 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 tensor._field = found  # type: ignore[attr-defined]
         elif hasattr(first, "_field") and operation.endswith("_"):
             del first._field
-        if step is not None and (is_step or computes):
+        if step is not None and computes:
             self._count(step, count_macs(operation, args, first))
             step.elementwise += count_elementwise(operation, func, args, first)
             if is_step:
                 step.reads = makers
+                step.parameters = self._count_parameters(given)
                 step.output = tuple(first.shape[1:])
                 step.settings = _settings_of(operation, args)
                 step.receptive_field = getattr(first, "_field", None)
                 step.activation_bytes = first.untyped_storage().nbytes() if self.origins.get(_key(first)) == number else 0
             else:
-                step.operations.append(NAMES.get(operation, operation))
+                step.operations.append(kind_of(operation))
                 step.settings |= _settings_of(operation, args)
         for tensor in outputs:
             if is_step:
@@ -281,7 +300,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = self.names[f"operation {stem}"]
         while (name := stem if count == 1 else f"{stem}_{count}") in self.names:
             count += 1
-        self.steps.append(Step(name, path, kind=kind, operations=[kind]))
+        self.steps.append(Step(name, path, kind=kind, operations=[kind], training_bytes=self.waiting_bytes))
+        self.waiting_bytes = 0
         return self.steps[-1]
 
     def _measure(self, step: Step | None) -> None:
