@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provenet.data.squares import open_squares
     from provenet.deploy.predictor import Predictor
     from provenet.errors import ProvenetError
+    from provenet.inspection.summary import summarize
     from provenet.models import blocks
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
@@ -49,6 +50,7 @@ __all__ = [
     "open_data",
     "open_squares",
     "resume",
+    "summarize",
     "train",
     "verify",
 ]
@@ -69,6 +71,7 @@ _HOMES = {
     "open_data": "provenet.data.sources:open_data",
     "open_squares": "provenet.data.squares:open_squares",
     "resume": "provenet.runs.resume:resume",
+    "summarize": "provenet.inspection.summary:summarize",
     "train": "provenet.runs.train:train",
     "verify": "provenet.verify.verify:verify",
 }

@@ -52,6 +52,39 @@ def models(*patterns: str, json: Flag = False) -> None:
 
 
 @app.command
+def summary(
+    network: str,
+    /,
+    *,
+    input: str | None = None,
+    depth: Literal["stage", "block", "layer"] = "layer",
+    names: Literal["ours", "authors"] = "ours",
+    json: Flag = False,
+) -> None:
+    """What runs in a network: sizes, parameters, multiply-adds, memory, and how much of the picture each layer sees.
+
+    Args:
+        network: A name of `provenet models`, or a bundle (a model.safetensors, or the run folder it is in).
+        input: Channels, height and width of another picture, such as 3x320x320.
+        depth: A line for each stage, each block or each layer.
+        names: Our names of the layers, or those of the authors' release, such as res4d_branch2a.
+        json: Print a JSON object: {name, input, parameters, macs, activation_bytes, layers: [{name, kind, output, parameters, macs,
+            activation_bytes, receptive_field, stride}]} and more.
+    """
+    from provenet.inspection.summary import summarize
+    from provenet.inspection.tables import as_text
+    from provenet.runtime import prepare_process
+    from provenet.weights.create import open_network
+
+    prepare_process()
+    found = summarize(open_network(network), *([_shape(input)] if input else []), names=names)
+    if json:
+        _print_json(found.to_dict(depth))
+    else:
+        print(as_text(found, depth))
+
+
+@app.command
 def verify(*names: str, json: Flag = False) -> int:
     """Compare networks with their papers, number by number: sizes, parameters, operations, constants, and how the weights begin.
 
@@ -318,6 +351,16 @@ def main(words: list[str] | None = None) -> NoReturn:
 def _complain(message: object) -> None:
     with contextlib.suppress(OSError):  # standard error may be full or gone; the status still tells
         print("provenet:", printable(str(message)), file=sys.stderr)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """3x224x224 as numbers."""
+    from provenet.errors import SettingsError
+
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and part.isascii() and 0 < int(part) <= 100_000 for part in parts):
+        raise SettingsError(f"--input: expected channels, height and width, such as 3x224x224, found {text!r}")
+    return tuple(map(int, parts))
 
 
 def _print_run(run: "Run", *, json: bool) -> None:

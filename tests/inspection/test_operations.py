@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from provenet.inspection.operations import count_operations
+from provenet.inspection.trace import count_operations
 from provenet.models.catalog import build_network
 
 

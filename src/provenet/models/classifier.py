@@ -100,6 +100,8 @@ class Classifier(nn.Module):
         self.training_parts = training_parts
         self.authors_names: dict[str, str] = {}
         """Layer names of the authors' release -> our module paths; empty where they are ours."""
+        self.authors_operations: dict[str, str] = {}
+        """The same for what is a layer there and only an operation here: `res2a` -> `conv2_x.block1.add`."""
         self.cure: str | None = None
         """With `init="trainable"`: how the weights began instead, where the published way does not train by itself."""
         for stage_name, stage in stages.items():

@@ -203,6 +203,7 @@ def googlenet(
         )
         authors_names |= _names_of_head(f"loss{number}", f"auxiliary.inception_{key}")
     net.authors_names = authors_names
+    net.authors_operations = {f"inception_{key}/output": f"inception_{key}.concatenate" for key in variant.table}
     classifiers = ["fc", *(f"auxiliary.{stage}.classifier" for stage in net.auxiliary)]
     initialise(net, rule, dict.fromkeys(classifiers, classifier_rule))
     if init == "trainable" and unit is ConvolutionReLU:

@@ -13,18 +13,24 @@ Rule = Callable[[Weighted], None]
 
 
 def initialise(net: nn.Module, rule: Rule, exceptions: Mapping[str, Rule] | None = None) -> None:
-    """Fill every convolution and linear layer by `rule`, those in `exceptions` (by path) by their own."""
+    """Fill every convolution and linear layer by `rule`, those in `exceptions` (by path) by their own. On the meta device nothing."""
     rules = dict(exceptions or {})
     for path, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            rules.pop(path, rule)(layer)
+            fill(layer, rules.pop(path, rule))
     assert not rules, f"no such layers: {list(rules)}"
+
+
+def fill(layer: Weighted, rule: Rule) -> None:
+    """Fill one layer, where it has memory: asked to draw without any, the library first imports its compiler, which takes seconds."""
+    if not layer.weight.is_meta:
+        rule(layer)
 
 
 def linear_by(rule: Rule, in_features: int, num_classes: int) -> nn.Linear:
     """A fresh linear classifier, drawn by a rule."""
     layer = nn.Linear(in_features, num_classes)
-    rule(layer)
+    fill(layer, rule)
     return layer
 
 

@@ -25,6 +25,7 @@ parameters, a linear output: 61,706 parameters.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from provenet.errors import ModelError
 from provenet.models.blocks import FlattenMaps
 from provenet.models.classifier import Classifier, Initialisation, InputSpec
+from provenet.models.initialisation import glorot_uniform, initialise, linear_by
 from provenet.preprocessing import Preprocessing
 
 # Table I: the S2 maps that each of the 16 C3 maps reads.
@@ -190,11 +192,9 @@ def lenet5_softmax(*, num_classes: int = 10, in_channels: int = 1, init: Initial
         squash=nn.Tanh,
         subsample=lambda _: nn.AvgPool2d(2),
         c3=nn.Conv2d(6, 16, kernel_size=5),
-        make_classifier=_linear_output,
+        make_classifier=partial(linear_by, glorot_uniform, NUM_CODE_UNITS),
     )
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            _initialise_as_glorot(layer)
+    initialise(net, glorot_uniform)
     return net
 
 
@@ -259,20 +259,10 @@ def _assemble(
     )
 
 
-def _linear_output(num_classes: int) -> nn.Linear:
-    output = nn.Linear(NUM_CODE_UNITS, num_classes)
-    _initialise_as_glorot(output)
-    return output
-
-
-def _initialise_as_glorot(layer: nn.Conv2d | nn.Linear) -> None:
-    assert layer.bias is not None  # every layer of LeNet has one
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-
-
 def _initialise_as_published(net: Classifier) -> None:
     """Uniform in +-2.4/F, F the number of inputs of the unit (section III.C); a bias is one more weight of its unit."""
+    if next(net.parameters()).is_meta:
+        return  # nothing to fill
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             _uniform(layer.weight, fan_in=layer.weight[0].numel())

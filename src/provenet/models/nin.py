@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from provenet.models.blocks import GlobalAverage
 from provenet.models.classifier import Classifier, Initialisation, InputSpec, input_of_its_time
-from provenet.models.initialisation import Rule, he_normal, initialise, normal
+from provenet.models.initialisation import Rule, fill, he_normal, initialise, normal
 from provenet.preprocessing import CIFAR_PREPROCESSING
 
 
@@ -98,7 +98,7 @@ class ClassMaps(nn.Module):
 
 def _class_maps(rule: Rule, in_channels: int, num_classes: int) -> ClassMaps:
     layer = ClassMaps(in_channels, num_classes)
-    rule(layer.conv)
+    fill(layer.conv, rule)
     return layer
 
 

@@ -22,7 +22,7 @@ Differences from the paper:
 * the CIFAR networks' paper input is 32x32x3; any side from 8 pixels works.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from torch import nn
 
 from provenet.models.blocks import BasicBlock, BlockFactory, Bottleneck, ConvolutionUnit, GlobalAverage, Shortcut
 from provenet.models.classifier import Classifier, Initialisation, InputSpec
-from provenet.models.initialisation import he_normal, initialise
+from provenet.models.initialisation import he_normal, initialise, linear_by
 from provenet.preprocessing import CIFAR_PREPROCESSING, IMAGENET_PREPROCESSING
 
 
@@ -89,6 +89,7 @@ def resnet_imagenet(
     del init  # He initialisation is the paper's and trains every depth here
     net = _build(name, variant, stem, widths=(64, 128, 256, 512), pools_first=True, num_classes=num_classes, input_spec=spec)
     net.authors_names = dict(_authors_names(net))
+    net.authors_operations = dict(_authors_operations(net))
     return net
 
 
@@ -125,7 +126,7 @@ def _build(
             stage.add_module(f"block{b + 1}", block)
             channels = width * _expansion(variant.block)
         stages[f"conv{k + 2}_x"] = stage
-    make_classifier = partial(_linear, channels)
+    make_classifier = partial(linear_by, he_normal, channels)
     stages["pool"] = GlobalAverage()
     stages["fc"] = nn.Linear(channels, num_classes)
     net = Classifier(
@@ -143,12 +144,6 @@ def _build(
 
 def _expansion(block: BlockFactory) -> int:
     return Bottleneck.expansion if block in (Bottleneck, BottleneckV15) else BasicBlock.expansion
-
-
-def _linear(in_features: int, num_classes: int) -> nn.Linear:
-    layer = nn.Linear(in_features, num_classes)
-    he_normal(layer)
-    return layer
 
 
 def _authors_names(net: Classifier) -> Iterator[tuple[str, str]]:
@@ -176,3 +171,20 @@ def _authors_names(net: Classifier) -> Iterator[tuple[str, str]]:
                     yield f"res{place}_branch{branch}", f"{path}.{conv}"
                     yield f"bn{place}_branch{branch}", f"{path}.{bn}"
                     yield f"scale{place}_branch{branch}", f"{path}.{bn}"
+
+
+def _authors_operations(net: Classifier) -> Iterator[tuple[str, str]]:
+    """The additions and ReLUs of that release: res2a, res2a_relu, res2a_branch2a_relu, …, which are no layers of ours."""
+    relus: Counter[str] = Counter()
+    for name, path in net.authors_names.items():
+        block, _, layer = path.rpartition(".")
+        is_last = f"{name.removesuffix(name[-1])}{chr(ord(name[-1]) + 1)}" not in net.authors_names
+        if not name.startswith("res") or not layer.startswith("conv") or block.endswith("shortcut"):
+            continue
+        relus[block] += 1
+        number = f"_{relus[block]}" if relus[block] > 1 else ""
+        if is_last:
+            whole = name.partition("_")[0]
+            yield from {whole: f"{block}.add", f"{whole}_relu": f"{block}.relu{number}"}.items()
+        else:
+            yield f"{name}_relu", f"{block}.relu{number}"

@@ -6,8 +6,7 @@ from typing import Any
 from torch import nn
 
 from provenet.errors import ModelError
-from provenet.inspection.operations import count_operations
-from provenet.inspection.trace import Traced, loss_weights, trace
+from provenet.inspection.trace import Traced, count_operations, loss_weights, trace
 from provenet.models.blocks import FlattenMaps
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
@@ -62,7 +61,7 @@ def verify_network(net: Classifier) -> NetworkVerification:
         raise ModelError(f"{net.name}: expected a network of the papers' tables, found none of that name; add its row to papers/")
     published = paper.networks[net.name]
     misprints = tuple(misprint for misprint in paper.misprints if net.name in misprint.networks)
-    traced = trace(net)
+    traced = trace(net).modules
     checks = [
         *_check_whole(net, paper, published, traced),
         *check_rows(net, published.rows, traced, misprints),
@@ -70,7 +69,7 @@ def verify_network(net: Classifier) -> NetworkVerification:
         *check_start(net, published.init),
     ]
     if published.auxiliary:
-        checks += check_rows(net, published.auxiliary, trace(net, training=True), misprints)
+        checks += check_rows(net, published.auxiliary, trace(net, training=True).modules, misprints)
     return NetworkVerification(net.name, paper.citation, tuple(checks), misprints)
 
 

@@ -1,9 +1,10 @@
 """A network with weights, in one call."""
 
 import os
+from pathlib import Path
 
-from provenet.errors import ModelError
-from provenet.models.catalog import build_network
+from provenet.errors import ModelError, suggest
+from provenet.models.catalog import NETWORKS, TOYS, build_network, build_on_meta
 from provenet.models.classifier import Classifier, Initialisation
 from provenet.weights.bundle import load_bundle
 
@@ -33,3 +34,14 @@ def create_model(
     if num_classes not in (None, net.num_classes):
         net.reset_classifier(num_classes)
     return net
+
+
+def open_network(which: str) -> Classifier:
+    """The network of a catalog's name, without memory for its weights, or that of a bundle or run folder. Raises ModelError for neither."""
+    if which in NETWORKS or which in TOYS:
+        return build_on_meta(which)
+    if Path(which).exists():
+        return load_bundle(which).network
+    raise ModelError(
+        f"{which}: expected a network or a bundle, found neither; {suggest(which, NETWORKS)} (provenet models lists all {len(NETWORKS)})"
+    )
