@@ -8,11 +8,13 @@ nothing would have a gradient, and nothing be kept.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
+from recorded import record_blocks, record_saved, worst_moment
 from torch import Tensor, nn
 
 from provenet.inspection.summary import summarize
@@ -159,7 +161,7 @@ CASES = [
         "adaptive average pool",
         lambda: behind(pool=nn.AdaptiveAvgPool2d(2)),
         (2, 6, 6),
-        [before(kept=True), Hand("pool", "average_pool", (2, 2, 2), 0, 0, 72, 32, 288 + 288 + 32, 0, 3, 3)],
+        [before(kept=True), Hand("pool", None, (2, 2, 2), 0, 0, 72, 32, 288 + 288 + 32, 0, 3, 3)],
     ),
     # The mean reads 72 numbers and keeps none; its output, 8 bytes, is what the linear layer keeps. Field 1 + (6 - 1) x 1.
     # fc: 2 x 3 + 3 = 9 parameters, 6 multiply-adds; alive 288 + 8 + 12.
@@ -360,13 +362,13 @@ CASES = [
 
 def as_hand(row: Any, expected: Hand) -> Hand:
     """What a summary says, in the form of the table; a kind that the specification leaves open is not compared."""
-    values = {field: getattr(row, field) for field in Hand._fields}
-    return Hand(**values)._replace(**({} if expected.kind else {"kind": None, "name": expected.name}))
+    said = Hand(**{field: getattr(row, field) for field in Hand._fields})
+    return said if expected.kind else said._replace(kind=None, name=expected.name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
 def test_each_column_by_hand(case: Case) -> None:
-    summary = summarize(case.build(), input=case.input)
+    summary = summarize(case.build(), case.input)
     assert len(summary.rows) == len(case.rows), [row.name for row in summary.rows]
     for row, expected in zip(summary.rows, case.rows, strict=True):
         assert as_hand(row, expected) == expected
@@ -375,7 +377,21 @@ def test_each_column_by_hand(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
 def test_totals_are_sums_and_the_worst_moment(case: Case) -> None:
-    summary = summarize(case.build(), input=case.input)
+    summary = summarize(case.build(), case.input)
     for total in ("parameters", "macs", "elementwise", "activation_bytes", "training_bytes"):
         assert getattr(summary, total) == sum(getattr(row, total) for row in case.rows), total
     assert summary.inference_bytes == max(row.inference_bytes for row in case.rows)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
+def test_the_table_is_right(case: Case, tmp_path: Path) -> None:
+    """What was worked out by hand against a real pass: the library's allocator, what autograd saves, and the shape of the output."""
+    net, sample = case.build().eval(), torch.rand(1, *case.input)
+    with torch.no_grad():
+        blocks = record_blocks(lambda: net(sample), tmp_path)
+        output = net(sample)
+    worst = worst_moment([block for block in blocks if block.is_activation])
+    assert sample.nbytes + worst == max(row.inference_bytes for row in case.rows)
+    assert record_saved(net.train(), lambda: net(sample)).total == sum(row.training_bytes for row in case.rows)
+    assert tuple(output.shape[1:]) == case.rows[-1].output
+    assert sum(parameter.numel() for parameter in net.parameters()) == sum(row.parameters for row in case.rows)
