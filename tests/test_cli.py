@@ -138,6 +138,9 @@ def test_networks_are_verified(capsys, monkeypatch):
         (["models", "vgg17*"], "no network matches 'vgg17*'; did you mean 'vgg1"),
         (["summary", "resnet51"], "resnet51: expected a network or a bundle, found neither; did you mean 'resnet"),
         (["summary", "lenet5", "--input", "3x3"], "--input: expected channels, height and width, such as 3x224x224, found '3x3'"),
+        (["draw", "lenet5", "-o", "net.gif"], "net.gif: expected a file that ends in .svg, .png or .html, found .gif"),
+        (["draw", "lenet5"], "--output"),
+        (["draw", "lenet6", "-o", "net.svg"], "lenet6: expected a network or a bundle, found neither"),
         (["summary", "alexnet", "--input", "3x20x20"], "alexnet: expected images of at least 39x39 pixels, found 20x20"),
         (["summary", "lenet5", "--names", "authors"], "lenet5: expected a network whose authors gave its layers names, found none"),
         (["verify", "alexnte"], "no network matches 'alexnte'; did you mean 'alexnet'"),
@@ -231,11 +234,12 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "verify", "check", "train", "resume", "evaluate", "predict")
+    names = ("models", "summary", "draw", "verify", "check", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
         "summary": "network input depth names json",
+        "draw": "network output unfold input",
         "verify": "names json",
         "check": "data output val_fraction json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",

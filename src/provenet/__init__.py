@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provenet.data.squares import open_squares
     from provenet.deploy.predictor import Predictor
     from provenet.errors import ProvenetError
+    from provenet.inspection.diagram import draw
     from provenet.inspection.summary import summarize
     from provenet.models import blocks
     from provenet.models.catalog import list_models
@@ -44,6 +45,7 @@ __all__ = [
     "blocks",
     "check",
     "create_model",
+    "draw",
     "evaluate",
     "list_models",
     "load_bundle",
@@ -65,6 +67,7 @@ _HOMES = {
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
+    "draw": "provenet.inspection.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "list_models": "provenet.models.catalog:list_models",
     "load_bundle": "provenet.weights.bundle:load_bundle",

@@ -85,6 +85,31 @@ def summary(
 
 
 @app.command
+def draw(
+    network: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    unfold: Flag = False,
+    input: str | None = None,
+) -> None:
+    """Draw a network: its volumes, layers, residual and Inception blocks, as a picture or as a page to explore.
+
+    Args:
+        network: A name of `provenet models`, or a bundle (a model.safetensors, or the run folder it is in).
+        output: The file to write: .svg, .png, or .html, in which blocks unfold where they stand.
+        unfold: Show what is inside blocks.
+        input: Channels, height and width of another picture, such as 3x320x320.
+    """
+    from provenet.inspection.diagram import draw as draw_network
+    from provenet.runtime import prepare_process
+    from provenet.weights.create import open_network
+
+    prepare_process()
+    draw_network(open_network(network), *([_shape(input)] if input else []), unfold=unfold).save(output)
+
+
+@app.command
 def verify(*names: str, json: Flag = False) -> int:
     """Compare networks with their papers, number by number: sizes, parameters, operations, constants, and how the weights begin.
 

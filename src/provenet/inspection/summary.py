@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from provenet.errors import ModelError
 from provenet.inspection.fields import Field
-from provenet.inspection.trace import Step, trace
+from provenet.inspection.trace import trace
+from provenet.inspection.tracer import Step
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from provenet.inspection.trace import Traced
+from provenet.inspection.tracer import Traced
 from provenet.models.blocks import Inception, NaiveInception, Projection, ResponseNorm, ZeroPadding
 from provenet.models.classifier import Classifier
 from provenet.models.googlenet import TABLE_1

@@ -6,7 +6,8 @@ from typing import Any
 from torch import nn
 
 from provenet.errors import ModelError
-from provenet.inspection.trace import Traced, count_operations, loss_weights, trace
+from provenet.inspection.trace import count_operations, loss_weights, trace
+from provenet.inspection.tracer import Traced
 from provenet.models.blocks import FlattenMaps
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
