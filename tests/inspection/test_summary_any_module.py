@@ -386,7 +386,7 @@ def test_errors_say_what_was_meant() -> None:
 
 
 def test_two_inputs_and_inputs_that_are_no_pictures() -> None:
-    (row,) = summarize(TwoInputs(), (3, 4, 4), (3, 1, 1)).rows
+    (row,) = summarize(TwoInputs(), [(3, 4, 4), (3, 1, 1)]).rows
     assert (row.kind, row.output, row.elementwise, row.inference_bytes) == ("add", (3, 4, 4), 48, 4 * (48 + 3 + 48))
     embedding, linear = summarize(nn.Sequential(nn.Embedding(10, 6), nn.Linear(6, 2)), torch.zeros(1, 7, dtype=torch.long)).rows
     assert (embedding.output, embedding.parameters, embedding.inference_bytes) == ((7, 6), 60, 7 * 8 + 42 * 4)

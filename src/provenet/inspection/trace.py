@@ -18,6 +18,14 @@ from provenet.inspection.tracer import Trace, Tracer
 from provenet.models.classifier import Classifier
 
 
+class _StoppedError(Exception):
+    """A network raised, in the module of that path; its own error is the cause."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+
 class _Training(nn.Module):
     """A forward pass that runs what only training uses, too."""
 
@@ -44,25 +52,32 @@ def trace(net: nn.Module, *inputs: tuple[int, ...] | Tensor, training: bool = Fa
         if not isinstance(net, Classifier):
             raise ModelError(f"{type(net).__name__}: expected the shape of an input, such as (3, 224, 224), found none; name it")
         inputs = ((net.input_spec.channels, net.input_spec.size, net.input_spec.size),)
+    for shape in inputs:
+        if not isinstance(shape, Tensor) and not all(isinstance(side, int) and side > 0 for side in shape):
+            raise ModelError(
+                f"{type(net).__name__}: expected an input's shape in whole numbers above 0, such as (3, 224, 224), found {shape}"
+            )
     tensors = {name: tensor for pairs in (net.named_parameters, net.named_buffers) for name, tensor in pairs(remove_duplicate=False)}
     if any(isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)) for tensor in tensors.values()):
         raise ModelError(f"{type(net).__name__}: expected layers with weights, found lazy ones; run the network once before")
     try:
         return _run(net, inputs, tensors, torch.device("meta"), training=training)
-    except Exception as error:  # whatever a stranger's network raises
-        real = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+    except _StoppedError as stopped:
+        stop = stopped
+    real = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+    if real.type != "meta" and not isinstance(net, Classifier):  # perhaps it asks for numbers
         try:
-            if real.type == "meta" or isinstance(net, Classifier):
-                raise error
-            return _run(net, inputs, tensors, real, training=training)  # it asks for numbers
-        except Exception as last:
-            if isinstance(last, ModelError):
-                raise
-            shapes = " and ".join("x".join(map(str, _shape(given))) for given in inputs)
-            first_line = next(iter(str(last).strip().splitlines()), type(last).__name__)
-            name = net.name if isinstance(net, Classifier) else type(net).__name__
-            where = f" in {last.where}" if getattr(last, "where", "") else ""
-            raise ModelError(f"{name}: expected to run on an input of {shapes}, found{where}: {first_line}; name another input") from last
+            return _run(net, inputs, tensors, real, training=training)
+        except _StoppedError as stopped:
+            stop = stopped
+    reason = stop.__cause__
+    if isinstance(reason, ModelError):
+        raise reason
+    shapes = " and ".join("x".join(map(str, _shape(given))) for given in inputs)
+    first_line = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
+    name = net.name if isinstance(net, Classifier) else type(net).__name__
+    where = f" in {stop.where}" if stop.where else ""
+    raise ModelError(f"{name}: expected to run on an input of {shapes}, found{where}: {first_line}; name another input") from reason
 
 
 def loss_weights(net: Classifier) -> list[float]:
@@ -119,8 +134,7 @@ def _run(
         try:
             output = torch.func.functional_call(root, weights, tuple(given), tie_weights=False, strict=False)
         except Exception as error:
-            error.where = tracer.where  # type: ignore[attr-defined]
-            raise
+            raise _StoppedError(tracer.where) from error
     return tracer.finish(output)
 
 

@@ -256,11 +256,15 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not outputs:
             return result
         makers = [number for tensor in given if (number := self._maker(tensor)) is not None]
-        computes = operation not in COMPUTES_NOTHING and bool(makers)  # what is made of weights alone is no step
+        is_of_weights = all(_key(tensor) in self.outside for tensor in given)
+        computes = operation not in COMPUTES_NOTHING and not is_of_weights  # what is made of weights alone is no step
         is_step = self.leaf is None and computes
         step = self._begin_functional(kind_of(operation)) if is_step else self.leaf
         number = len(self.steps) - 1
         before = {_key(tensor) for tensor in given}
+        for tensor in given:
+            if tensor.is_meta:  # `torch.tensor` is no operation that is seen
+                self._note_storage(tensor, number)
         for tensor in outputs:
             self._note_storage(tensor, number, before)
             if computes:
@@ -308,6 +312,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What is alive now, while the operation's inputs still are."""
         for key in [key for key, (storage, _) in self.alive.items() if storage.expired()]:
             del self.alive[key]
+            self.origins.pop(key, None)  # its number may soon be another's
+            self.makers.pop(key, None)
         total = sum(nbytes for _, nbytes in self.alive.values())
         self.worst = max(self.worst, total)
         if step is not None:
