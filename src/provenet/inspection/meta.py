@@ -46,7 +46,7 @@ def window_of(operation: str, args: tuple[Any, ...], sides: int) -> tuple[list[i
 def run_operation(function: Any, operation: str, args: tuple[Any, ...], kwargs: Any) -> Any:
     """The operation, or on the meta device the memory for its result alone."""
     first = next(tensors_in(args), None)
-    if first is None or not first.is_meta or not first.is_contiguous():
+    if first is None or not first.is_meta or not _is_in_order(first):
         return function(*args, **(kwargs or {}))
     if operation == "empty_like":
         return torch.empty(first.shape, dtype=(kwargs or {}).get("dtype") or first.dtype, device="meta")
@@ -74,16 +74,18 @@ def _shape_of_result(operation: str, args: tuple[Any, ...], first: Tensor) -> tu
         return tuple(first.shape)
     if operation in KEEPS_SHAPE:
         shapes, dtypes = [tensor.shape for tensor in tensors_in(args)], {tensor.dtype for tensor in tensors_in(args)}
-        is_plain = len(dtypes) == 1 and all(tensor.is_contiguous() for tensor in tensors_in(args))
+        is_plain = len(dtypes) == 1 and all(map(_is_in_order, tensors_in(args)))
         return _broadcast(shapes) if is_plain else None
     if operation == "addmm":
         return (args[1].shape[0], args[2].shape[1]) if args[1].shape[1] == args[2].shape[0] else None
     if operation == "convolution" and not args[6] and args[1].shape[1] * args[8] == first.shape[1]:
         sides = _places(first, *window_of(operation, args, first.ndim - 2))
         return (first.shape[0], args[1].shape[0], *sides) if min(sides) > 0 else None
-    if operation == "max_pool2d_with_indices" and first.ndim == 4:
+    if operation in ("max_pool2d_with_indices", "avg_pool2d") and first.ndim == 4:
         sides = _places(first, *window_of(operation, args, 2))
         return (*first.shape[:2], *sides) if min(sides) > 0 else None
+    if operation == "_adaptive_avg_pool2d" and first.ndim == 4:
+        return (*first.shape[:2], *_each(args[1], 2))
     if operation in ("mean", "sum") and len(args) > 1 and args[1]:
         keeps, reduced = len(args) > 2 and args[2], {dim % first.ndim for dim in args[1]}
         return tuple(1 if k in reduced else side for k, side in enumerate(first.shape) if keeps or k not in reduced)
@@ -104,6 +106,12 @@ def _places(
         places = -(-last // stride) + 1 if rounds_up else last // stride + 1
         sides.append(places - 1 if rounds_up and (places - 1) * stride >= side + padding else places)
     return tuple(sides)
+
+
+def _is_in_order(tensor: Tensor) -> bool:
+    """Whether its numbers lie in memory in the order of its sides, gaps or not: then so do those of results."""
+    strides = [stride for side, stride in zip(tensor.shape, tensor.stride(), strict=True) if side > 1]
+    return strides == sorted(strides, reverse=True) and 0 not in strides
 
 
 def _broadcast(shapes: list[torch.Size]) -> tuple[int, ...] | None:
