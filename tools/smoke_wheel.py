@@ -29,8 +29,8 @@ def main() -> None:
             "provenet/data/samples/fashion-mini/train-images-idx3-ubyte.gz",
             *(f"provenet/report/{path.relative_to(REPORT).as_posix()}" for path in sorted(REPORT.rglob("*.*")) if path.suffix != ".pyc"),
             "provenet/report/uplot/LICENSE",
-            *(f"provenet/inspection/templates/explorer.{kind}" for kind in ("html", "css", "js")),
-            *(f"provenet/inspection/fonts/{name}" for name in ("Inter-Regular.otf", "Inter-SemiBold.woff2", "OFL.txt")),
+            *(f"provenet/drawing/templates/explorer.{kind}" for kind in ("html", "css", "js")),
+            *(f"provenet/drawing/fonts/{name}" for name in ("Inter-Regular.otf", "Inter-SemiBold.woff2", "OFL.txt")),
         ):
             assert wanted in inside, f"{wanted} is missing in {wheel.name}"
         assert any(name.endswith("licenses/src/provenet/report/uplot/LICENSE") for name in inside), (

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from provenet.data.sources import open_data
     from provenet.data.squares import open_squares
     from provenet.deploy.predictor import Predictor
+    from provenet.drawing.diagram import draw
     from provenet.errors import ProvenetError
-    from provenet.inspection.diagram import draw
     from provenet.inspection.summary import summarize
     from provenet.models import blocks
     from provenet.models.catalog import list_models
@@ -67,7 +67,7 @@ _HOMES = {
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
-    "draw": "provenet.inspection.diagram:draw",
+    "draw": "provenet.drawing.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "list_models": "provenet.models.catalog:list_models",
     "load_bundle": "provenet.weights.bundle:load_bundle",

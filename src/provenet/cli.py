@@ -103,7 +103,7 @@ def draw(
         input: Channels, height and width of another picture, such as 3x320x320.
         json: Print {name, file} as JSON.
     """
-    from provenet.inspection.diagram import draw as draw_network
+    from provenet.drawing.diagram import draw as draw_network
     from provenet.runtime import prepare_process
     from provenet.weights.create import open_network
 

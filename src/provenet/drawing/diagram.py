@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 
 from torch import nn
 
+from provenet.drawing.colours import COLOURS, class_of, font_bytes, style
+from provenet.drawing.composition import aside, costs_of, series
+from provenet.drawing.explorer import render_explorer
+from provenet.drawing.figures import LARGE, SMALL, TEXT, Figure, arrow, beside, num, text_width, volume, words
+from provenet.drawing.structure import Block, Stage, arrange
 from provenet.errors import ModelError
 from provenet.files import write_whole
-from provenet.inspection.colours import COLOURS, class_of, font_bytes, style
-from provenet.inspection.composition import aside, costs_of, series
-from provenet.inspection.explorer import render_explorer
-from provenet.inspection.figures import LARGE, SMALL, TEXT, Figure, arrow, beside, num, text_width, volume, words
-from provenet.inspection.structure import Block, Stage, arrange
 from provenet.inspection.summary import Input, Summary, summarize
 from provenet.inspection.tables import size_of
 from provenet.papers.listing import show_count

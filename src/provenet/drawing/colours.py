@@ -34,7 +34,7 @@ def class_of(row: Row) -> str:
 
 def font_bytes(weight: str, kind: str) -> bytes:
     """One of the two font files."""
-    return files("provenet.inspection").joinpath(f"fonts/Inter-{weight}.{kind}").read_bytes()
+    return files("provenet.drawing").joinpath(f"fonts/Inter-{weight}.{kind}").read_bytes()
 
 
 def style(*, dark: str = "@media(prefers-color-scheme:dark)") -> str:

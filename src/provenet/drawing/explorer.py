@@ -12,11 +12,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from provenet.inspection.chinese import CHINESE, LABELS
-from provenet.inspection.colours import DARK, LIGHT, style
-from provenet.inspection.composition import aside, costs_of, draw_item
-from provenet.inspection.figures import Figure, arrow, num, volume
-from provenet.inspection.structure import Block, Stage, arrange
+from provenet.drawing.chinese import CHINESE, LABELS
+from provenet.drawing.colours import DARK, LIGHT, style
+from provenet.drawing.composition import aside, costs_of, draw_item
+from provenet.drawing.figures import Figure, arrow, num, volume
+from provenet.drawing.structure import Block, Stage, arrange
 from provenet.inspection.summary import Row, Summary
 from provenet.inspection.tables import describe, show_bytes, size_of
 from provenet.papers.listing import show_count
@@ -57,7 +57,7 @@ def render_explorer(summary: Summary) -> str:
         "version": __version__,
     }
     environment = Environment(
-        loader=PackageLoader("provenet.inspection"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("provenet.drawing"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("explorer.html").render(context)
 
@@ -128,7 +128,7 @@ def _bars(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _asset(name: str) -> str:
-    return files("provenet.inspection").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("provenet.drawing").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _embed(value: Any) -> str:

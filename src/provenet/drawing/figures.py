@@ -12,8 +12,8 @@ from math import log2, sqrt
 
 from PIL import ImageFont
 
-from provenet.inspection.colours import class_of, font_bytes
-from provenet.inspection.structure import Unit
+from provenet.drawing.colours import class_of, font_bytes
+from provenet.drawing.structure import Unit
 from provenet.inspection.summary import Row
 from provenet.inspection.tables import describe, show_bytes, size_of
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from provenet.inspection.figures import SMALL, TEXT, Figure, arrow, beside, box, group, label_of, num, text_width, words
-from provenet.inspection.structure import Block, Fork, Item, Stage, Unit
+from provenet.drawing.figures import SMALL, TEXT, Figure, arrow, beside, box, group, label_of, num, text_width, words
+from provenet.drawing.structure import Block, Fork, Item, Stage, Unit
 from provenet.inspection.tables import size_of
 from provenet.papers.listing import show_count
 

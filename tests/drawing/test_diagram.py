@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from provenet import draw
+from provenet.drawing.structure import Block, Fork, Item, Unit, arrange, arrange_rows
 from provenet.errors import ModelError
-from provenet.inspection.structure import Block, Fork, Item, Unit, arrange, arrange_rows
 from provenet.inspection.summary import summarize
 from provenet.models.catalog import NETWORKS
 
