@@ -1,6 +1,6 @@
 """A network as a table: what runs, how large it is, what it costs, and what part of the picture it sees."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -181,6 +181,12 @@ def summarize(net: nn.Module | str, input: Input | list[Input] | None = None, *,
     def make_rows(steps: list[Step], numbered: list[Step]) -> tuple[Row, ...]:
         return tuple(_row(replace(step, training_bytes=kept.get(step.name, 0)), numbered, shown) for step in steps)
 
+    parents = {path: part for path, part in module.named_modules() if any(True for _ in part.children())}
+    sequences = {
+        path
+        for path, part in parents.items()
+        if isinstance(part, nn.Sequential) and any(True for inner in part.children() for _ in inner.children())
+    }
     extra = [step for step in training.steps if step.name not in ran]
     shapes = [tuple(given.shape[1:]) if isinstance(given, Tensor) else tuple(given) for given in inputs]
     if isinstance(module, Classifier) and not shapes:
@@ -191,8 +197,8 @@ def summarize(net: nn.Module | str, input: Input | list[Input] | None = None, *,
         rows=make_rows(inference.steps, inference.steps),
         only_in_training=make_rows(extra, training.steps),
         inference_bytes=inference.inference_bytes,
-        blocks={shown[step.name]: _block(module, step) for step in inference.steps},
-        types={path: type(part).__name__ for path, part in module.named_modules() if path and any(True for _ in part.children())},
+        blocks={shown[step.name]: _block(sequences, step) for step in inference.steps},
+        types={path: type(part).__name__ for path, part in parents.items()},
     )
 
 
@@ -234,14 +240,13 @@ def _names(net: nn.Module, steps: Iterable[Step], names: Names) -> dict[str, str
     return {step.name: theirs.get(step.name, step.name) for step in steps}
 
 
-def _block(net: nn.Module, step: Step) -> str:
+def _block(sequences: Set[str], step: Step) -> str:
     """The block a step is in: the part below its stage where a stage is a plain sequence of parts that have parts, else the stage."""
-    stage, *rest = (step.module or step.name).split(".")
-    module = dict(net.named_children()).get(stage)
-    while rest and isinstance(module, nn.Sequential) and any(True for part in module.children() for _ in part.children()):
-        module = dict(module.named_children()).get(rest[0])
-        stage = f"{stage}.{rest.pop(0)}"
-    return stage
+    names = (step.module or step.name).split(".")
+    depth = 1
+    while depth < len(names) and ".".join(names[:depth]) in sequences:
+        depth += 1
+    return ".".join(names[:depth])
 
 
 def _together(rows: Iterable[Row], key: Callable[[Row], str], types: Mapping[str, str]) -> Iterator[Row]:
