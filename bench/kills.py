@@ -96,7 +96,7 @@ def run_marked(marks_path: Path, words: list[str]) -> None:
             marks[0] = TRAINING
 
     threading.setprofile(profile)
-    from provenet import cli
+    from provenet.__main__ import run as run_command
     from provenet.console import Terminal
 
     tell = Terminal.step
@@ -108,7 +108,7 @@ def run_marked(marks_path: Path, words: list[str]) -> None:
         tell(self, record)
 
     Terminal.step = step  # type: ignore[method-assign]
-    cli.main(words)
+    run_command(words)
 
 
 def sleep_from_first_step(marks: mmap.mmap, seconds: float) -> None:

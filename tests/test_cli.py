@@ -12,6 +12,7 @@ import pytest
 
 from conftest import take, write_class_folders
 from provenet import cli, summarize
+from provenet.__main__ import run as run_command
 
 
 def run(*words, cwd=None, status=0, **environment):
@@ -25,7 +26,7 @@ def run(*words, cwd=None, status=0, **environment):
 def main(capsys, *words, status=0):
     """The same in this process, which is faster -> (stdout, stderr)."""
     with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in words])
+        run_command([str(word) for word in words])
     out, err = capsys.readouterr()
     assert ended.value.code == status, err
     return out, err

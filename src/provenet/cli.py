@@ -1,19 +1,15 @@
 """The command line: a table of commands, each of which reads its words, calls the library and prints. `--help` imports no torch."""
 
-import contextlib
 import csv
 import json
-import os
 import shlex
-import signal
 import sys
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
-from provenet.errors import ProvenetError, printable
+from provenet.errors import ProvenetError, complain, printable
 from provenet.runs.wishes import NO_WISHES, Wishes
 from provenet.version import __version__
 
@@ -342,47 +338,10 @@ def predict(
             others = ", ".join(f"{label} {probability:.1%}" for label, probability in prediction.top[1:3] if probability >= 0.0005)
             print(f"{printable(prediction.path)}: {prediction.label} {prediction.probability:.1%}" + (f"  ({others})" if others else ""))
     for error in broken:
-        _complain(error)
+        complain(error)
     if broken and not skip_broken:
         rest = f"; the other {len(predictions)} are above (--skip-broken to accept that)" if predictions else ""
         raise DataError(f"expected {len(paths)} pictures, found {len(broken)} that could not be read{rest}")
-
-
-def main(words: list[str] | None = None) -> NoReturn:
-    """Run one command and end the process: status 0, 1 where `check` or `verify` found something, 2 with one line for unusable input."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, it stays open
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names in any script, whatever the system's own encoding
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    try:
-        status = app(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except ProvenetError as error:
-        _complain(error)
-        raise SystemExit(2) from None
-    except CycloptsError as error:
-        _complain(f"{error} See provenet --help, or provenet COMMAND --help.")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt as stop:
-        _complain(str(stop) or "interrupted")
-        raise SystemExit(128 + getattr(stop, "signal_number", signal.SIGINT)) from None
-    except BrokenPipeError:  # the reader of our output has gone: `provenet models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except OSError as error:  # a disk that is full or went away in the middle of a write
-        _complain(
-            f"{error.filename or 'standard output or a file'}: expected to read or write, found: {error.strerror or error}; "
-            "free some space or check the path"
-        )
-        raise SystemExit(2) from None
-    raise SystemExit(status or 0)
-
-
-def _complain(message: object) -> None:
-    with contextlib.suppress(OSError):  # standard error may be full or gone; the status still tells
-        print("provenet:", printable(str(message)), file=sys.stderr)
 
 
 def _shape(text: str) -> tuple[int, ...]:

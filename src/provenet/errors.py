@@ -3,7 +3,9 @@
 Every message is one line: what was expected, what was found, where, and what to do. The command line prints it and ends with status 2.
 """
 
+import contextlib
 import os
+import sys
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -78,3 +80,9 @@ def is_plain_text(text: str) -> bool:
 def printable(text: str) -> str:
     """Text on one line without control characters, which a terminal would obey."""
     return "".join(character if is_plain_text(character) else "\ufffd" for character in " ".join(text.split()))
+
+
+def complain(message: object) -> None:
+    """One line on standard error."""
+    with contextlib.suppress(OSError):  # it may be full or gone; the status still tells
+        sys.stderr.write(f"provenet: {printable(str(message))}\n")
