@@ -11,7 +11,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "provenet: expected Python 3.11 or 3.12 on the path, found neither; install one, or name it: make PYTHON=..." >&2; exit 2; }
 endef
 
-.PHONY: demo test check peers format clean
+.PHONY: demo test check peers docs format clean
 
 demo: $(VENV)/installed  ## train on real pictures, evaluate, predict: about a minute
 	$(BIN)/python tools/demo.py
@@ -32,6 +32,11 @@ check: $(VENV)/installed  ## everything that must hold before a change is shared
 
 peers: $(PEERS)/installed  ## the networks against other implementations of them, with the same weights
 	$(PEERS)/bin/pytest tests/peers
+
+docs: $(VENV)/installed  ## write the pages that are measured or made from data: networks.md, claims.md and its translation
+	$(BIN)/python tools/write_networks_page.py
+	$(BIN)/python tools/write_claims_page.py
+	$(BIN)/python tools/draw_pictures.py
 
 format: $(VENV)/installed  ## write the code as the checks want it
 	$(BIN)/ruff format .

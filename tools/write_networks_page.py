@@ -1,4 +1,4 @@
-"""Write docs/networks.md from the papers' data: `python tools/write_networks_page.py`. A test compares the page with them."""
+"""Write docs/networks.md from the papers' data: `make docs`. A test compares the page with them."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ SOURCES = {"paper": "the paper's", "world": "the world's", "notes": "of courses"
 
 HEAD = """# The networks, paper by paper
 
-Written from the data in `src/provenet/papers/` (`python tools/write_networks_page.py`), with which `provenet verify` compares the networks
-as they are built. The published network has the plain name; a relative says what differs. "Errors" are the papers' own, in percent, on
-their data; we have trained none of these on ImageNet. Multiply-adds are those of convolutions and matrix products, for one picture.
+Written from the data in `src/provenet/papers/` (`make docs`), with which `provenet verify` compares the networks as they are built. The
+published network has the plain name; a relative says what differs. "Errors" are the papers' own, in percent, on their data; we
+have trained none of these on ImageNet. Multiply-adds are those of convolutions and matrix products, for one picture.
 """
 
 FOOT = """
