@@ -248,6 +248,24 @@ def test_layers_without_names_are_told_by_what_they_are():
     assert "only in Sequential (2): 1, 4, 7 (each batch norm) [parameters +80]" in str(found)
 
 
+class Resized(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.conv, self.fc, self.size = nn.Conv2d(3, 8, 3), nn.Linear(8 * size * size, 10), size
+
+    def forward(self, maps):
+        return self.fc(F.adaptive_avg_pool2d(self.conv(maps), self.size).flatten(1))
+
+
+def test_a_cause_is_found_where_an_operation_does_not_say_what_it_was_told():
+    found = pn.difference(Resized(2), Resized(4), (3, 16, 16))
+    assert verdicts(found, "changed") == {"adaptive_average_pool": [("output", (8, 2, 2), (8, 4, 4))]}
+    assert set(verdicts(found, "follows")) == {"fc"}
+    text = str(found)
+    assert "writes 2x2x8 → 4x4x8: adaptive_average_pool" in text
+    assert "fc reads more numbers: 32 → 128" in text
+
+
 class Branches(nn.Module):
     def __init__(self, *, order=("left", "right"), skips=True, slope=0.2):
         super().__init__()

@@ -58,7 +58,8 @@ def _sizes(pair: Pair, place: Place) -> Iterator[_Fact]:
 def _reading(row: Row, shapes: Shapes) -> tuple[int, str]:
     """How many maps each of its own maps reads, `48 of 96` where it works in groups; or how many numbers."""
     if UNITS[row.kind] == "numbers":
-        return shapes[0][-1], str(shapes[0][-1])
+        numbers = prod(shapes[0]) if len(row.output) == 1 else shapes[0][-1]  # a view may lie between
+        return numbers, str(numbers)
     maps, groups = shapes[0][0], row.settings.get("groups", 1)
     return maps // groups, f"{maps // groups} of {maps}" if groups > 1 else str(maps)
 

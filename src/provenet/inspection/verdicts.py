@@ -114,9 +114,11 @@ def _verdict(match: Match, reads: tuple[Shapes, Shapes], wiring: "_Wiring") -> t
         what.append(Setting("reads", *sources))
     if what:
         return "changed", tuple(what)
-    sizes = ("output", "parameters", "macs", "elementwise")
-    is_same = reads[0] == reads[1] and all(getattr(match.a, size) == getattr(match.b, size) for size in sizes)
-    return "same" if is_same else "follows", ()
+    sizes = [(size, getattr(match.a, size), getattr(match.b, size)) for size in ("output", "parameters", "macs", "elementwise")]
+    differing = [Setting(*size) for size in sizes if size[1] != size[2]]
+    if reads[0] != reads[1]:
+        return "follows", ()
+    return ("changed", tuple(differing[:1])) if differing else ("same", ())  # it was told something that nobody sees
 
 
 def _near(name: str, row: Row) -> str:

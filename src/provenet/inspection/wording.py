@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from provenet.inspection.difference import Difference
 from provenet.inspection.summary import Row
-from provenet.inspection.tables import describe, show_bytes
+from provenet.inspection.tables import describe, show_bytes, size_of
 from provenet.inspection.verdicts import Pair, Setting
 from provenet.papers.listing import show_count
 
@@ -129,6 +129,8 @@ def say(setting: Setting) -> str:
         return f"{a} → {b}".replace("_", " ")
     if isinstance(a, bool) and isinstance(b, bool) and (name, a) in SAID:
         return f"{SAID[name, a]} → {SAID[name, b]}"
+    if name == "output":
+        return f"writes {size_of(a)} → {size_of(b)}"
     values = f"{_value(name, a)} → {_value(name, b)}"
     return f"{values} {name}" if name in ("maps", "features") else f"{name} {values}"
 
