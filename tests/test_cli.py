@@ -121,6 +121,19 @@ def test_networks_are_verified(capsys, monkeypatch):
     assert json.loads(main(capsys, "verify", "lenet5", "--json", status=1)[0])["ok"] is False
 
 
+def test_networks_are_compared(trained, capsys):
+    out, _ = main(capsys, "difference", "alexnet", "caffenet")
+    assert "norm and pool change places in conv1, conv2" in out
+    told = json.loads(main(capsys, "difference", "alexnet", "caffenet", "--json")[0])
+    assert list(told) == ["a", "b", "same", "changes", "stages", "totals"]
+    assert told["totals"]["macs"]["difference"] == 0
+    layers = json.loads(main(capsys, "difference", "alexnet", "caffenet", "--json", "--all")[0])["layers"]
+    assert len(layers) == 23
+    assert "conv1.pool: max pool 3x3/2, 27x27x96" in main(capsys, "difference", "alexnet", "caffenet", "--all")[0]
+    out, _ = main(capsys, "difference", trained.folder, "lenet5_softmax")
+    assert out.startswith(f"{trained.folder} and lenet5_softmax: the same 12 layers")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -139,6 +152,8 @@ def test_networks_are_verified(capsys, monkeypatch):
         (["models", "vgg17*"], "no network matches 'vgg17*'; did you mean 'vgg1"),
         (["summary", "resnet51"], "resnet51: expected a network or a bundle, found neither; did you mean 'resnet"),
         (["summary", "lenet5", "--input", "3x3"], "--input: expected channels, height and width, such as 3x224x224, found '3x3'"),
+        (["difference", "resnet50", "resnet51"], "resnet51: expected a network or a bundle, found neither; did you mean 'resnet"),
+        (["difference", "resnet50"], "B"),
         (["draw", "lenet5", "-o", "net.gif"], "net.gif: expected a file that ends in .svg, .png or .html, found .gif"),
         (["draw", "lenet5"], "--output"),
         (["draw", "lenet6", "-o", "net.svg"], "lenet6: expected a network or a bundle, found neither"),
@@ -235,11 +250,12 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "draw", "verify", "check", "train", "resume", "evaluate", "predict")
+    names = ("models", "summary", "difference", "draw", "verify", "check", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
         "summary": "network input depth names json",
+        "difference": "a b all json",
         "draw": "network output unfold input json",
         "verify": "names json",
         "check": "data output val_fraction json",

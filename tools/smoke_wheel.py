@@ -42,6 +42,7 @@ def main() -> None:
         run(binaries / "provenet", "--version", cwd=folder)
         run(binaries / "provenet", "verify", "lenet5", "nin_cifar", "arithmetic", cwd=folder)
         run(binaries / "provenet", "summary", "resnet50", "--depth", "block", cwd=folder)
+        run(binaries / "provenet", "difference", "resnet50", "resnet50_v1_5", cwd=folder)
         for kind in ("svg", "png", "html"):
             run(binaries / "provenet", "draw", "googlenet", "--unfold", "-o", f"net.{kind}", cwd=folder)
             assert (folder / f"net.{kind}").stat().st_size > 20_000, "the picture is empty"

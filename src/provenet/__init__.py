@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provenet.deploy.predictor import Predictor
     from provenet.drawing.diagram import draw
     from provenet.errors import ProvenetError
+    from provenet.inspection.difference import difference
     from provenet.inspection.summary import summarize
     from provenet.models import blocks
     from provenet.models.catalog import list_models
@@ -45,6 +46,7 @@ __all__ = [
     "blocks",
     "check",
     "create_model",
+    "difference",
     "draw",
     "evaluate",
     "list_models",
@@ -67,6 +69,7 @@ _HOMES = {
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
+    "difference": "provenet.inspection.difference:difference",
     "draw": "provenet.drawing.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "list_models": "provenet.models.catalog:list_models",

@@ -81,6 +81,32 @@ def summary(
 
 
 @app.command
+def difference(a: str, b: str, /, *, all: Flag = False, json: Flag = False) -> None:
+    """Compare two networks layer by layer: what is the same, what differs, what follows from that, and what it costs.
+
+    Args:
+        a: A name of `provenet models`, or a bundle (a model.safetensors, or the run folder it is in).
+        b: Another.
+        all: Show every layer beside its like.
+        json: Print a JSON object: {a, b, same, changes: [{verdict, names, what: [{setting, a, b}], parameters, macs, training_bytes}],
+            stages, totals} and more; with --all also layers.
+    """
+    from provenet.inspection.difference import difference as find_difference
+    from provenet.inspection.explained import as_text
+    from provenet.runtime import prepare_process
+    from provenet.weights.create import open_network
+
+    prepare_process()
+    nets = open_network(a), open_network(b)
+    is_told_apart = nets[0].name != nets[1].name or a == b
+    found = find_difference(*nets, names=None if is_told_apart else (printable(a), printable(b)))
+    if json:
+        _print_json(found.to_dict(all_layers=all))
+    else:
+        print(as_text(found, all_layers=all))
+
+
+@app.command
 def draw(
     network: str,
     /,

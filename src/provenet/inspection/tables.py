@@ -65,7 +65,7 @@ def totals(summary: Summary) -> list[str]:
 def describe(row: Row) -> str:
     """What a layer does, in a few words: `convolution 3x3/2, 2 groups`."""
     settings = row.settings
-    text = row.kind.replace("_", " ")
+    text = row.kind.replace("_", " ").strip()
     if "kernel" not in settings:
         return text
     text += f" {_window(settings['kernel'])}" + (f"/{_by(settings['stride'])}" if settings["stride"] != 1 else "")

@@ -200,7 +200,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = KINDS.get(type(module))
         known = None if known == "flatten" and step.operations else known  # maps of another size are averaged
         step.kind = known or (step.operations[0] if len(step.operations) == 1 else type(module).__name__)
-        step.settings = step.settings if len(step.operations) == 1 else _settings(module)
+        step.settings = (step.settings if len(step.operations) == 1 else {}) or _settings(module)
         step.operations = [known] if known is not None else step.operations
         if outputs:
             step.output = tuple(outputs[0].shape[1:])
@@ -283,7 +283,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 step.reads = makers
                 step.parameters = self._count_parameters(given)
                 step.output = tuple(first.shape[1:])
-                step.settings = _settings_of(operation, args)
+                step.settings = _settings_of(operation, args) or _numbers(args)
                 step.receptive_field = getattr(first, "_field", None)
                 step.activation_bytes = first.untyped_storage().nbytes() if self.origins.get(_key(first)) == number else 0
             else:
@@ -354,6 +354,12 @@ def _settings_of(operation: str, args: tuple[Any, ...]) -> dict[str, Any]:
     if operation in ("addmm", "mm"):
         return {"features": int(args[-1].shape[-1]), "bias": operation == "addmm"}
     return {}
+
+
+def _numbers(args: tuple[Any, ...]) -> dict[str, Any]:
+    """The fractions that a functional operation was told, such as a slope; whole numbers are mostly sizes."""
+    numbers = tuple(value for value in args if isinstance(value, float))
+    return {"numbers": numbers} if numbers else {}
 
 
 def _plain(values: list[int]) -> int | tuple[int, ...]:
