@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provenet.version import __version__
 
 if TYPE_CHECKING:
+    from provenet.comparison.difference import difference
     from provenet.data.distortion import Distortion
     from provenet.data.index import ImageSet
     from provenet.data.loader import Loader
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from provenet.deploy.predictor import Predictor
     from provenet.drawing.diagram import draw
     from provenet.errors import ProvenetError
-    from provenet.inspection.difference import difference
     from provenet.inspection.summary import summarize
     from provenet.models import blocks
     from provenet.models.catalog import list_models
@@ -69,7 +69,7 @@ _HOMES = {
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
-    "difference": "provenet.inspection.difference:difference",
+    "difference": "provenet.comparison.difference:difference",
     "draw": "provenet.drawing.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "list_models": "provenet.models.catalog:list_models",

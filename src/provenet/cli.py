@@ -91,8 +91,8 @@ def difference(a: str, b: str, /, *, all: Flag = False, json: Flag = False) -> N
         json: Print a JSON object: {a, b, same, changes: [{verdict, names, what: [{setting, a, b}], parameters, macs, training_bytes}],
             stages, totals} and more; with --all also layers.
     """
-    from provenet.inspection.difference import difference as find_difference
-    from provenet.inspection.explained import as_text
+    from provenet.comparison.difference import difference as find_difference
+    from provenet.comparison.explained import as_text
     from provenet.runtime import prepare_process
     from provenet.weights.create import open_network
 

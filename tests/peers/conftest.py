@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from comparison import Comparisons
 
 COMPARISONS = pytest.StashKey[Comparisons]()

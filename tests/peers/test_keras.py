@@ -3,10 +3,10 @@
 import keras
 import pytest
 import torch
-from comparison import make_images, randomise
 from keras.src.backend.common import dtypes
 from torch import nn
 
+from comparison import make_images, randomise
 from provenet.models.catalog import build_network
 
 # Outside of TensorFlow, Keras computes batch norm and matrix products in float32 even in a float64 model: this table says so.

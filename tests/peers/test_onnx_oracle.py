@@ -6,10 +6,10 @@ import onnx_oracle
 import onnxruntime
 import pytest
 import torch
-from comparison import PIXELS, TOLERANCE, make_images, randomise, relative_error
 from onnx_oracle import Graph
 from torch import nn
 
+from comparison import PIXELS, TOLERANCE, make_images, randomise, relative_error
 from provenet.models.catalog import build_network
 
 # With their papers' classes; GoogLeNet without its auxiliary heads.

@@ -1,12 +1,12 @@
 """pytorchcv's networks with our weights, where they differ from the papers brought back to them, by layers of PyTorch only."""
 
 import pytest
-from comparison import PIXELS, copy_in_order, make_images, randomise
 from pytorchcv.models import alexnet as pytorchcv_alexnet
 from pytorchcv.models import nin_cifar as pytorchcv_nin
 from pytorchcv.models import zfnet as pytorchcv_zfnet
 from torch import nn
 
+from comparison import PIXELS, copy_in_order, make_images, randomise
 from provenet.models.catalog import build_network
 
 # PyTorch divides alpha by the number of neighbours; these are five times the constants of the paper, and of CaffeNet.

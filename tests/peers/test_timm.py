@@ -1,8 +1,8 @@
 """timm's networks with our weights."""
 
 import timm
-from comparison import copy_in_order, make_images, randomise
 
+from comparison import copy_in_order, make_images, randomise
 from provenet.models.catalog import build_network
 
 

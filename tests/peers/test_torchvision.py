@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torchvision.models as torchvision
-from comparison import copy_in_order, make_images, randomise
 from torch import nn
 
+from comparison import copy_in_order, make_images, randomise
 from provenet.models.catalog import build_network
 
 SMALLER = 160  # pixels; neither minds another size than 224

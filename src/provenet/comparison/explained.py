@@ -3,12 +3,12 @@
 from html import escape
 from textwrap import wrap
 
-from provenet.inspection.causes import causes
-from provenet.inspection.consequences import consequences
-from provenet.inspection.difference import Difference, Stage
+from provenet.comparison.causes import causes
+from provenet.comparison.consequences import consequences
+from provenet.comparison.difference import Difference, Stage
+from provenet.comparison.verdicts import Verdict
+from provenet.comparison.wording import change, listing, say
 from provenet.inspection.tables import describe, show_bytes, size_of
-from provenet.inspection.verdicts import Verdict
-from provenet.inspection.wording import change, listing, say
 from provenet.papers.listing import show_count
 
 WIDTH = 118

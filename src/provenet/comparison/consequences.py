@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from provenet.inspection.difference import Difference
+from provenet.comparison.difference import Difference
+from provenet.comparison.verdicts import Pair, Shapes
+from provenet.comparison.wording import Place, cost_of, listing, places_of, shortened
 from provenet.inspection.summary import Row
-from provenet.inspection.verdicts import Pair, Shapes
-from provenet.inspection.wording import Place, cost_of, listing, places_of, shortened
 
 
 def consequences(found: Difference) -> list[str]:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from provenet.inspection.difference import Difference
+from provenet.comparison.difference import Difference
+from provenet.comparison.verdicts import Pair, Setting
+from provenet.comparison.wording import Place, cost_of, describe_all, listing, place_of, places_of, plural, say, where
 from provenet.inspection.tables import size_of
-from provenet.inspection.verdicts import Pair, Setting
-from provenet.inspection.wording import Place, cost_of, describe_all, listing, place_of, places_of, plural, say, where
 
 
 class Line(NamedTuple):

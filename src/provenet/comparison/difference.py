@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from provenet.inspection.alignment import match_rows
+from provenet.comparison.alignment import match_rows
+from provenet.comparison.verdicts import COSTS, Pair, Verdict, judge
 from provenet.inspection.summary import Summary, summarize
-from provenet.inspection.verdicts import COSTS, Pair, Verdict, judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,12 @@ class Difference:
         }
 
     def __str__(self) -> str:
-        from provenet.inspection.explained import as_text
+        from provenet.comparison.explained import as_text
 
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        from provenet.inspection.explained import as_html
+        from provenet.comparison.explained import as_html
 
         return as_html(self)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from os.path import commonprefix
 from typing import Any, NamedTuple
 
-from provenet.inspection.difference import Difference
+from provenet.comparison.difference import Difference
+from provenet.comparison.verdicts import Pair, Setting
 from provenet.inspection.summary import Row
 from provenet.inspection.tables import describe, show_bytes, size_of
-from provenet.inspection.verdicts import Pair, Setting
 from provenet.papers.listing import show_count
 
 SHORT = 50

@@ -1,6 +1,6 @@
 """Two networks, layer by layer: what must be said of them, and that it adds up.
 
-`PROVENET_ACCEPT=1 pytest tests/inspection/test_difference.py` renews the texts beside this file; the commit says which changed and why.
+`PROVENET_ACCEPT=1 pytest tests/comparison/test_difference.py` renews the texts beside this file; the commit says which changed and why.
 """
 
 import json
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import provenet as pn
-from provenet.inspection.explained import as_text
+from provenet.comparison.explained import as_text
+from provenet.comparison.verdicts import COSTS
 from provenet.inspection.summary import summarize
-from provenet.inspection.verdicts import COSTS
 from provenet.models.catalog import build_on_meta
 
 EXPLAINED = [("alexnet", "alexnet_owt"), ("resnet50", "resnet50_v1_5"), ("googlenet", "googlenet_naive")]

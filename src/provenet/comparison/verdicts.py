@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from provenet.inspection.alignment import Match
+from provenet.comparison.alignment import Match
 from provenet.inspection.summary import Row, Summary
 
 Verdict = Literal["same", "changed", "moved", "follows", "only in a", "only in b"]

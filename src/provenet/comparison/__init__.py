@@ -1,0 +1,1 @@
+"""What two networks differ in, causes before consequences, and what it costs."""
