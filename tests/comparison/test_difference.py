@@ -310,7 +310,7 @@ def test_whole_blocks_change_places():
 
 
 def test_a_single_layer_and_what_strangers_name():
-    assert "kernel 3x3 → 5x5: convolution" in str(pn.difference(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 5), (3, 32, 32)))
+    assert "kernel 3x3 → 5x5: Conv2d" in str(pn.difference(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 5), (3, 32, 32)))
     named = nn.Sequential(OrderedDict({"<b>": nn.Conv2d(3, 8, 3)}))
     page = pn.difference(named, nn.Conv2d(3, 8, 5), (3, 32, 32))._repr_html_()
     assert "&lt;b&gt;" in page

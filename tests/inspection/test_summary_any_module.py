@@ -356,7 +356,42 @@ class TwoInputs(nn.Module):
         return images + others
 
 
+class Joined(nn.Module):
+    """Maps whose field is known beside maps whose field is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 3, 2, stride=2), nn.ConvTranspose2d(3, 3, 2, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([images, self.up(self.down(images))], 1)
+
+
+def test_a_field_that_is_not_known_is_not_claimed() -> None:
+    assert [row.receptive_field for row in summarize(Joined(), (3, 8, 8)).rows] == [2, None, None]
+
+
+def test_weights_that_are_made_of_weights() -> None:
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)))
+    summary = summarize(net, (3, 8, 8))
+    assert summary.parameters == 3 * 4 * 9 + 4 + 4
+    assert summary.rows[-1].receptive_field == 3
+    assert summary.rows[-1].macs == 3 * 4 * 9 * 36
+
+
+def test_a_compiled_network_is_the_one_it_was_made_of() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    assert summarize(torch.compile(net, backend="eager"), (3, 8, 8)).to_dict() == summarize(net, (3, 8, 8)).to_dict()
+
+
+def test_names_of_several_lines_stay_on_one() -> None:
+    net = nn.Sequential()
+    net.add_module("two\nlines", nn.ReLU())
+    assert "two\nlines" not in str(summarize(net, (3, 8, 8)))
+
+
 ERRORS: dict[str, Callable[[], Any]] = {
+    "a scripted network": lambda: summarize(torch.jit.script(nn.Sequential(nn.ReLU())), (3, 8, 8)),
     "forward fails": lambda: summarize(Fails(), (3, 4, 4)),
     "one input of two": lambda: summarize(TwoInputs(), (3, 4, 4)),
     "channels of a foreign net": lambda: summarize(nn.Sequential(nn.Conv2d(3, 1, 3)), (1, 8, 8)),
@@ -370,6 +405,7 @@ ERRORS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 @pytest.mark.parametrize("what", ERRORS)
 def test_errors_are_one_line(what: str) -> None:
     with pytest.raises(ModelError) as caught:

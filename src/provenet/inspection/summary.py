@@ -171,7 +171,7 @@ def summarize(net: nn.Module | str, input: Input | list[Input] | None = None, *,
     """
     if names not in ("ours", "authors"):
         raise ModelError(f"expected names 'ours' or 'authors', found {names!r}")
-    module = build_on_meta(net) if isinstance(net, str) else net
+    module = build_on_meta(net) if isinstance(net, str) else getattr(net, "_orig_mod", net)  # of a compiled one, what it was made of
     inputs = input if isinstance(input, list) else [] if input is None else [input]
     inference, training = trace(module, *inputs), trace(module, *inputs, training=True)
     kept = {step.name: step.training_bytes for step in training.steps}

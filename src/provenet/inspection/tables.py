@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from provenet.errors import printable
 from provenet.inspection.summary import Depth, Row, Summary
 from provenet.papers.listing import show_count
 
@@ -52,7 +53,7 @@ def totals(summary: Summary) -> list[str]:
     lines = [
         f"parameters      {summary.parameters:>16,}   {show_bytes(4 * summary.parameters)} in float32",
         f"multiply-adds   {summary.macs:>16,}   and {show_count(summary.elementwise)} of other arithmetic",
-        f"inference       {show_bytes(summary.inference_bytes):>16}   alive at most" + (f", in {worst.name}" if worst else ""),
+        f"inference       {show_bytes(summary.inference_bytes):>16}   alive at most" + (f", in {printable(worst.name)}" if worst else ""),
         f"training        {show_bytes(summary.training_bytes):>16}   kept for the backward pass",
         f"all outputs     {show_bytes(summary.activation_bytes):>16}   if nothing were freed",
     ]
@@ -94,7 +95,7 @@ def show_bytes(count: int) -> str:
 
 def _cells(row: Row, summary: Summary, *, is_total: bool) -> tuple[str, ...]:
     return (
-        f"{row.stage} together" if is_total else row.name,
+        printable(f"{row.stage} together" if is_total else row.name),
         "" if is_total else describe(row),
         size_of(row.output),
         f"{row.parameters:,}" if row.parameters else "",

@@ -48,6 +48,8 @@ def trace(net: nn.Module, *inputs: tuple[int, ...] | Tensor, training: bool = Fa
     >>> trace(build_on_meta("alexnet")).modules["conv1.conv"]
     Traced(output=(96, 55, 55), macs=105415200, reads=None)
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in net.modules()):
+        raise ModelError(f"{type(net).__name__}: expected a module of Python, found a scripted one; give the one that it was made of")
     if not inputs:
         if not isinstance(net, Classifier):
             raise ModelError(f"{type(net).__name__}: expected the shape of an input, such as (3, 224, 224), found none; name it")

@@ -110,6 +110,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Storage -> number of the step that asked for it."""
         self.alive: dict[int, tuple[Any, int]] = {}
         self.kept: dict[int, Any] = {}
+        self.waiting_weights: list[Tensor] = []
+        """Of what no step has used yet: weights that are made of weights."""
         self.waiting_bytes = 0
         self.worst = 0
         for tensor in given:
@@ -163,16 +165,17 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = list(tensors_in(inputs))
         self.stack.append(_Frame(path, getattr(tensors[0], "_path", None) if tensors else None))
         if self.leaf is None and not any(True for _ in module.children()):
-            self.leaf = self._begin(path, path)
+            self.leaf = self._begin(path or type(module).__name__, path)
             self.leaf.reads = [number for tensor in tensors if (number := self._maker(tensor)) is not None]
-            self.leaf.parameters = self._count_parameters(module.parameters())
+            self.leaf.parameters = self._count_parameters([*module.parameters(), *tensors, *self.waiting_weights])
+            self.waiting_weights.clear()
 
     def _leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         frame = self.stack.pop()
         if self.stack:
             self.stack[-1].macs += frame.macs
         tensors = list(tensors_in(output))
-        if self.leaf is not None and self.leaf.name.partition(" (")[0] == frame.path and not any(True for _ in module.children()):
+        if self.leaf is not None and not any(True for _ in module.children()):
             step, self.leaf = self.leaf, None
             if isinstance(output, Tensor) and any(output is tensor for tensor in tensors_in(inputs)):
                 output = output.view_as(output)  # an own name for what went through unchanged
@@ -258,6 +261,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         makers = [number for tensor in given if (number := self._maker(tensor)) is not None]
         is_of_weights = all(_key(tensor) in self.outside for tensor in given)
         computes = operation not in COMPUTES_NOTHING and not is_of_weights  # what is made of weights alone is no step
+        if is_of_weights and self.leaf is None:
+            self.waiting_weights += given
         is_step = self.leaf is None and computes
         step = self._begin_functional(kind_of(operation)) if is_step else self.leaf
         number = len(self.steps) - 1
@@ -271,7 +276,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.makers[_key(tensor)] = number
         first = outputs[0]
         fields = [(tensor, tensor._field) for tensor in given if getattr(tensor, "_field", None) is not None]  # type: ignore[attr-defined]
-        if fields and (found := follow(operation, args, fields, first, is_pointwise=is_pointwise(func))):
+        maps = given[:1] if operation == "convolution" else given  # its weights may be made by steps
+        is_lost = any(not hasattr(tensor, "_field") and self._maker(tensor) is not None for tensor in maps)
+        if fields and not is_lost and (found := follow(operation, args, fields, first, is_pointwise=is_pointwise(func))):
             for tensor in outputs:
                 tensor._field = found  # type: ignore[attr-defined]
         elif hasattr(first, "_field") and operation.endswith("_"):
@@ -281,7 +288,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             step.elementwise += count_elementwise(operation, func, args, first)
             if is_step:
                 step.reads = makers
-                step.parameters = self._count_parameters(given)
+                step.parameters = self._count_parameters([*given, *self.waiting_weights])
+                self.waiting_weights.clear()
                 step.output = tuple(first.shape[1:])
                 step.settings = _settings_of(operation, args) or _numbers(args)
                 step.receptive_field = getattr(first, "_field", None)
