@@ -1,46 +1,43 @@
-"""How long `provenet summary` takes and how much memory, beyond `import torch`, in turns in one run.
+"""How long `provenet summary` takes and how much memory, beyond `import torch`: both measured inside the process that does it.
 
 python bench/summary.py
 """
 
-import os
+import json
 import statistics
 import subprocess
 import sys
-import time
 
 ROUNDS = 11
-COMMANDS = {
-    "import torch": ["-c", "import torch"],
-    "resnet152": ["-m", "provenet", "summary", "resnet152"],
-    "vgg19": ["-m", "provenet", "summary", "vgg19"],
-    "googlenet": ["-m", "provenet", "summary", "googlenet"],
-}
+NAMES = ("resnet152", "vgg19", "googlenet", "lenet5")
+SCRIPT = """
+import json, resource, sys, time
+import torch
 
+def peak_megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
-def measure(words: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of a processor, and peak megabytes of one process."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+started, before = time.perf_counter(), peak_megabytes()
+from provenet.__main__ import run
+try:
+    run(["summary", sys.argv[1]])
+except SystemExit as ended:
+    assert not ended.code
+print(json.dumps([time.perf_counter() - started, peak_megabytes() - before]), file=sys.stderr)
+"""
 
 
 def main() -> None:
-    """Print the median, least and most of what each takes beyond torch."""
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COMMANDS}
+    """Print the median, least and most of each, the networks in turns."""
+    found: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for round_number in range(ROUNDS + 1):
-        for name, words in COMMANDS.items():
-            measured = measure(words)
+        for name in NAMES:
+            done = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, check=True)
             if round_number:  # the first fills the page cache
-                found[name].append(measured)
-    torch = found["import torch"]
-    print(f"import torch: median {statistics.median(row[0] for row in torch):.2f} s, {ROUNDS} rounds")
-    for name in list(COMMANDS)[1:]:
-        beyond = [[mine[k] - its[k] for mine, its in zip(found[name], torch, strict=True)] for k in range(3)]
-        shown = [f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})" for values in beyond]
-        print(f"{name:10} beyond torch: {shown[0]} s, of a processor {shown[1]} s, {shown[2]} MB")
+                found[name].append(json.loads(done.stderr))
+    for name, rows in found.items():
+        shown = [f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})" for values in zip(*rows, strict=True)]
+        print(f"provenet summary {name:10} beyond import torch: {shown[0]} s, {shown[1]} MB, {ROUNDS} rounds")
 
 
 if __name__ == "__main__":
