@@ -23,6 +23,8 @@ def appearing(path: Path) -> Iterator[Path]:
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "something there that is no file", str(path))
+    if not path.parent.is_dir():
+        raise OSError(errno.ENOENT, "no folder of that name", str(path.parent))
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         part = folder / path.name

@@ -166,6 +166,8 @@ def test_it_shows_itself_in_a_notebook_and_saves_what_it_is_told(tmp_path):
         picture.save(tmp_path / "net.pdf")
     with pytest.raises(ModelError, match="found no ending"):
         picture.save(tmp_path / "net")
+    with pytest.raises(OSError, match="no folder of that name"):
+        picture.save(tmp_path / "nowhere" / "net.svg")
     assert [path.name for path in tmp_path.iterdir()] == ["net.SVG"]
 
 
