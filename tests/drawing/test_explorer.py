@@ -118,6 +118,9 @@ def test_hovering_tells_what_the_summary_tells(opened):
     assert told.startswith("conv3_x.block1.conv2\nconvolution 3x3\n")
     values = ("28×28×128", f"{row.parameters:,}", f"{row.macs:,}", show_bytes(row.activation_bytes), show_bytes(row.training_bytes))
     assert all(value in told for value in (*values, f"{row.receptive_field} pixels", show_bytes(row.inference_bytes)))
+    norm = next(row for row in summarize("resnet50").rows if row.name == "conv3_x.block1.bn2")
+    assert norm.training_bytes != norm.activation_bytes
+    assert re.search(rf"conv3_x.block1.bn2\n.*kept in training\s+{re.escape(show_bytes(norm.training_bytes))}\n", told, re.DOTALL)
     assert page.locator(".bar.on .name").all_inner_texts() == ["conv3_x"] * 4
     page.mouse.move(5, 5)
     assert not page.locator("#tip").is_visible()
