@@ -272,9 +272,10 @@ def _sides_of_maps(net: Classifier) -> dict[nn.Module, int]:
     modes = {module: module.training for module in net.modules()}
     spec = net.input_spec
     weightless = {name: tensor.to("meta") for name, tensor in net.state_dict().items()}
+    image = torch.empty(1, spec.channels, spec.size, spec.size, device="meta", dtype=next(net.parameters()).dtype)
     try:
         net.eval()  # batch norm of one pixel has nothing to train on
-        torch.func.functional_call(net, weightless, torch.empty(1, spec.channels, spec.size, spec.size, device="meta"))
+        torch.func.functional_call(net, weightless, image)
     finally:
         for hook in hooks:
             hook.remove()
