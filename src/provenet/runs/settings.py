@@ -51,12 +51,20 @@ class RunSettings:
     distortion: Distortion
     training: TrainingSettings
 
+    def __post_init__(self) -> None:
+        self.distortion.check_with(self.preprocessing)
+        if self.distortion.mixes and self.training.loss == "map":
+            raise SettingsError(
+                f"distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map' ({self.source.model}), found "
+                f"{self.distortion.mixup:g} and {self.distortion.cutmix:g}; it has no mixed labels: choose another --augment or --model"
+            )
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values, by section."""
         return {
             "run": asdict(self.source),
             "preprocessing": self.preprocessing.to_dict(),
-            "distortion": asdict(self.distortion),
+            "distortion": self.distortion.to_dict(),
             "training": asdict(self.training),
         }
 
@@ -72,7 +80,7 @@ class RunSettings:
         return cls(
             source=Source(**check_types(Source, values["run"], "run")),
             preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-            distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion")),
+            distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion", may_leave_out=True)),
             training=TrainingSettings.from_dict(values["training"]),
         )
 
