@@ -18,7 +18,7 @@ def distort(windows: Tensor, distortion: Distortion, places: Places, preprocessi
     """uint8 windows [B, S, S, C], cropped and mirrored -> float32 images [B, C, S, S] (channels-last in memory), normalised."""
     if distortion.bends:
         windows = bend(windows, distortion, places)
-    if distortion.colours(windows.shape[3]):
+    if distortion.recolours(windows.shape[3]):
         images = change_colour(windows, distortion, places, preprocessing)
     else:
         images = preprocessing.normalise(windows)

@@ -6,22 +6,15 @@ Each is a function of the preprocessing: lengths in pixels grow with the window 
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 from provenet.data.distortion import Distortion
+from provenet.data.preset_names import list_presets
 from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing
 
 LARGEST_SMALL_SIDE_PIXELS = 64
 IMAGENET_SIDE_PIXELS = 224
 CIFAR_SIDE_PIXELS = 32
-
-
-class Preset(NamedTuple):
-    """A row of the table."""
-
-    about: str
-    make: Callable[[Preprocessing], Distortion]
 
 
 def none(_: Preprocessing) -> Distortion:
@@ -122,28 +115,28 @@ def modern(preprocessing: Preprocessing) -> Distortion:
     return replace(moved, mixup=0.2, cutmix=1.0, erase=0.25)
 
 
-PRESETS = {
-    "none": Preset("the pictures as they are", none),
-    "light": Preset("your own pictures: a small move or crop, mirror, a touch of light", light),
-    "standard": Preset("your own pictures: crops, mirror, light and colour", standard),
-    "strong": Preset("your own pictures, few of them: crops, turns, colour, parts erased", strong),
-    "modern": Preset("crops, mirror, mixup and CutMix, parts erased", modern),
-    "lenet5": Preset("LeCun et al. 1998: moved, scaled, squeezed, slanted", lenet5),
-    "alexnet": Preset("Krizhevsky et al. 2012: window anywhere in the square, mirror, principal components of colour", alexnet),
-    "zfnet": Preset("Zeiler and Fergus 2013: window anywhere in the square, mirror", zfnet),
-    "nin": Preset("Lin et al. 2013: moved and mirrored", nin),
-    "vgg": Preset("Simonyan and Zisserman 2014: scale 256 to 512, window anywhere, mirror, colour as AlexNet", vgg),
-    "googlenet": Preset("Szegedy et al. 2014: 8 to 100 percent of the area, aspect 3/4 to 4/3, mirror, light and colour", googlenet),
-    "resnet": Preset("He et al. 2015, ImageNet: scale 256 to 480, window anywhere, mirror, colour as AlexNet", resnet),
-    "cifar": Preset("He et al. 2015, CIFAR: 4 pixels of padding, window anywhere, mirror", cifar),
+PRESETS: dict[str, Callable[[Preprocessing], Distortion]] = {
+    "none": none,
+    "light": light,
+    "standard": standard,
+    "strong": strong,
+    "modern": modern,
+    "lenet5": lenet5,
+    "alexnet": alexnet,
+    "zfnet": zfnet,
+    "nin": nin,
+    "vgg": vgg,
+    "googlenet": googlenet,
+    "resnet": resnet,
+    "cifar": cifar,
 }
 
 
 def preset_distortion(name: str, preprocessing: Preprocessing, *, can_mirror: bool) -> Distortion:
     """The preset of this name for such windows. Raises SettingsError for an unknown name, with those there are."""
     if name not in PRESETS:
-        raise SettingsError(f"--augment: expected one of {', '.join(PRESETS)}, found {name!r}")
-    distortion = PRESETS[name].make(preprocessing)
+        raise SettingsError(f"--augment: no such preset {name!r}. {list_presets()}")
+    distortion = PRESETS[name](preprocessing)
     return replace(distortion, mirror=distortion.mirror and can_mirror)
 
 

@@ -26,6 +26,9 @@ class Purpose(IntEnum):
     NOISE = 4
     ERASING = 5
     MIXING = 6
+    BLOCKS = 7
+    FEISTEL = 8
+    CROP = 9
 
 
 class Places(NamedTuple):

@@ -93,20 +93,25 @@ def write_settings(settings: RunSettings, path: Path) -> None:
 
 def read_settings(path: str | os.PathLike[str]) -> RunSettings:
     """Read the file. Raises SettingsError with one line that names it and the setting."""
-    shown = show_path(path)
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise SettingsError(f"{shown}: expected a settings file, found something that is no file; check the path")
-        with open(path, "rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
-        if len(content) > LARGEST_BYTES:
-            raise SettingsError(f"{shown}: expected a settings file of at most {LARGEST_BYTES:,} bytes, found more; check the path")
-        values = tomllib.loads(content.decode())
-    except OSError as error:
-        raise SettingsError(f"{shown}: expected a settings file, found nothing readable ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error
+    values = read_toml(path, "a settings file")
     try:
         return RunSettings.from_dict(values)
     except SettingsError as error:
-        raise SettingsError(f"{shown}: {error}") from error
+        raise SettingsError(f"{show_path(path)}: {error}") from error
+
+
+def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """The values in a file of TOML that a person gave. Raises SettingsError with one line that names it and says `what` was expected."""
+    shown = show_path(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SettingsError(f"{shown}: expected {what}, found something that is no file; check the path")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise SettingsError(f"{shown}: expected {what} of at most {LARGEST_BYTES:,} bytes, found more; check the path")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise SettingsError(f"{shown}: expected {what}, found nothing readable ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error
