@@ -131,7 +131,7 @@ class Distortion:
         """Whether pictures are resampled."""
         return any((self.rotation_degrees, self.scale_fraction, self.squeeze_fraction, self.shear_degrees, self.warp_pixels))
 
-    def colours(self, channels: int) -> bool:
+    def recolours(self, channels: int) -> bool:
         """Whether colours change in pictures of so many channels; of grey ones only brightness and contrast can."""
         return any((self.brightness, self.contrast)) or (channels == 3 and any((self.saturation, self.hue_degrees, self.pca_colour)))
 

@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provenet.data.distort import distort
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
+from provenet.data.mixing import mix
 from provenet.data.order import Order
 from provenet.data.random import Places, Purpose, draw
 from provenet.data.squares import Asked, Shown, Squares, stream_squares
@@ -27,7 +29,7 @@ from provenet.runtime import count_cores
 
 
 class Batch(NamedTuple):
-    """Normalised images float32 [B, C, S, S] and their class numbers [B], on the device."""
+    """Normalised images float32 [B, C, S, S] and their class numbers [B], on the device; probabilities [B, K] of mixed ones."""
 
     images: Tensor
     labels: Tensor
@@ -66,6 +68,7 @@ class Loader:
         seed: int = 0,
         distortion: Distortion | None = None,
         share: Share | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.squares = squares
         self.labels = labels
@@ -75,6 +78,7 @@ class Loader:
         self.seed = seed
         self.distortion = distortion or Distortion()
         self.share = share or Share()
+        self.num_classes = num_classes or int(labels.max(initial=0)) + 1
         self.next_step = 0
 
     @classmethod
@@ -95,7 +99,7 @@ class Loader:
         threads = count_cores() if num_threads is None else num_threads
         squares = stream_squares(images.pictures, preprocessing, num_threads=threads, is_exact=False)
         squares.may_replace = skip_broken
-        return cls(squares, images.labels, preprocessing, batch_size=batch_size, **options)
+        return cls(squares, images.labels, preprocessing, batch_size=batch_size, num_classes=len(images.classes), **options)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,7 +137,7 @@ class Loader:
         Each depends on the seed, its own number and its size only.
         """
         order = Order(len(self), seed, self.squares.pictures.blocks())
-        rows = np.array(self.share.rows(self.batch_size))
+        rows = self._rows(with_partners=distortion.mixes)
         steps = iter(range(first_step, 2**62 if last_step is None else last_step))
         here, ahead = tee(order.places(step * self.batch_size, self.batch_size).select(rows) for step in steps)
         for places, shown in zip(here, self._show(order, ahead, distortion), strict=True):
@@ -153,17 +157,32 @@ class Loader:
             return self.squares.batches(order.samples(batch) for batch in places)
         return self.squares.crops((Asked(order.samples(batch), _box_words(batch)) for batch in places), distortion)
 
+    def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
+        """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
+        rows = self.share.rows(self.batch_size)
+        is_shared = self.share.num_processes > 1
+        return np.array([*rows, rows.stop % self.batch_size] if with_partners and is_shared and rows else rows, np.int64)
+
     def _distorted(self, shown: Shown, places: Places, distortion: Distortion) -> Batch:
+        images, labels = self._windows(shown, places, distortion), self._labels_of(shown)
+        images = distort(images, distortion, places, self.preprocessing)
+        if not distortion.mixes or not len(labels):
+            return Batch(images, labels)
+        count = len(self.share.rows(self.batch_size))
+        following = torch.arange(1, count + 1, device=self.device) % len(images)
+        own = places.select(slice(0, count))
+        return Batch(*mix(images[:count], labels[:count], images[following], labels[following], distortion, own, self.num_classes))
+
+    def _windows(self, shown: Shown, places: Places, distortion: Distortion) -> Tensor:
+        """Cropped and mirrored: uint8 [B, S, S, C]."""
         pixels, size = shown.pixels.to(self.device), self.preprocessing.size
         moves = distortion.moves(*places)
         if distortion.crop != "window":
-            windows = pixels if moves is None else _mirror(pixels, moves.mirrored.to(self.device))
-        elif moves is None:
-            windows = window(pixels, size)
-        else:
-            rows, columns, mirrored = (move.to(self.device) for move in moves)
-            windows = window(pixels, size, rows=rows, columns=columns, mirrored=mirrored)
-        return Batch(self.preprocessing.normalise(windows), self._labels_of(shown))
+            return pixels if moves is None else _mirror(pixels, moves.mirrored.to(self.device))
+        if moves is None:
+            return window(pixels, size)
+        rows, columns, mirrored = (move.to(self.device) for move in moves)
+        return window(pixels, size, rows=rows, columns=columns, mirrored=mirrored)
 
     def _labels_of(self, shown: Shown) -> Tensor:
         return torch.from_numpy(self.labels[shown.samples]).to(self.device)

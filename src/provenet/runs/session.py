@@ -89,7 +89,17 @@ def open_splits(settings: RunSettings, splits: TrainingSplits, device: torch.dev
                 watcher=watcher,
             )
             batch_size = settings.training.batch_size if name == "train" else BATCH_SIZE
-            opened[name] = Split(sound, Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device))
+            opened[name] = Split(
+                sound,
+                Loader(
+                    squares,
+                    sound.labels,
+                    settings.preprocessing,
+                    batch_size=batch_size,
+                    device=device,
+                    num_classes=len(sound.classes),
+                ),
+            )
     return opened
 
 
