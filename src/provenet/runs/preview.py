@@ -70,7 +70,7 @@ def make_rows(images: ImageSet, settings: RunSettings) -> list[VariantRow]:
     """Batches of just these pictures, a pass each; their numbers are taken for classes, so that labels tell which are in an image."""
     preprocessing, distortion, seed = settings.preprocessing, settings.distortion, settings.training.seed
     loader = _open(images, preprocessing)
-    plain = {}
+    plain: dict[int, Image.Image] = {}
     for batch in loader.evaluation_batches():
         plain |= dict(zip(batch.labels.tolist(), to_pictures(batch.images, preprocessing), strict=True))
     variants: dict[int, list[Variant]] = {number: [] for number in range(len(images))}
@@ -99,7 +99,7 @@ def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.
 def _open(images: ImageSet, preprocessing: Preprocessing) -> Loader:
     from provenet.data.squares import open_squares
 
-    squares, broken = open_squares(images.pictures, preprocessing, num_threads=2)
+    squares, _ = open_squares(images.pictures, preprocessing, num_threads=2)
     return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images))
 
 
