@@ -85,6 +85,8 @@ def write_broken(folder):
     os.mkfifo(folder / "pipe.png")
     (folder / "bomb.pgm").write_bytes(b"P5\n20000 10000\n255\n" + bytes(64))
     (folder / "closed.png").write_bytes((folder / "whole.jpg").read_bytes())
+    with (folder / "huge.tif").open("wb") as file:
+        file.truncate(2**30 + 1)  # nothing but a hole
     return {
         "cut.jpg": "damaged",
         "empty.jpg": "empty",
@@ -94,6 +96,7 @@ def write_broken(folder):
         "pipe.png": "no file",
         "bomb.pgm": "too many pixels",
         "closed.png": "not permitted",
+        "huge.tif": "too large",
     }
 
 
@@ -102,14 +105,14 @@ def test_unreadable_files_by_kind_and_name(tmp_path, check, monkeypatch):
     fill(root / "a", 30)
     fill(root / "b", 30, first_seed=100)
     expected = write_broken(root / "a")
-    open_picture = Image.open
+    open_file = open
 
-    def open_unless_closed(path, **options):  # the superuser, as whom tests may run, may read everything
+    def open_unless_closed(path, *arguments, **options):  # the superuser, as whom tests may run, may read everything
         if str(path).endswith("closed.png"):
             raise PermissionError(13, "Permission denied")
-        return open_picture(path, **options)
+        return open_file(path, *arguments, **options)
 
-    monkeypatch.setattr(Image, "open", open_unless_closed)
+    monkeypatch.setattr("builtins.open", open_unless_closed)
     checkup = check(root)
     told = checkup.to_dict()
     assert {Path(item["path"]).name: item["kind"] for item in told["unreadable"]} == expected
@@ -122,7 +125,7 @@ def test_unreadable_files_by_kind_and_name(tmp_path, check, monkeypatch):
         assert finding.files == (str(root / "a" / name),)
         assert finding.message.startswith(f"1 unreadable file, {KIND_WORDS[kind]}")
         assert str(root / "a" / name) in str(checkup)
-    assert sum(told["classes"][0]["unreadable"].values()) == 8
+    assert sum(told["classes"][0]["unreadable"].values()) == 9
     assert not told["can_train"]
     assert told["can_train_with_skip_broken"]
     assert str(checkup).splitlines()[-1].endswith(f"provenet train {root} --skip-broken")

@@ -112,6 +112,8 @@ def broken_files(folder):
     (folder / "bomb.pgm").write_bytes(b"P5\n20000 10000\n255\n" + bytes(64))
     (folder / "medium-bomb.pgm").write_bytes(b"P5\n15000 10000\n255\n" + bytes(64))
     (folder / "larger-bomb.pgm").write_bytes(b"P5\n2000000 2000000\n255\n" + bytes(64))
+    with (folder / "huge.tif").open("wb") as file:
+        file.truncate(2**30 + 1)  # nothing but a hole
     too_many = ("too many pixels", f"one of more than {LARGEST_PIXELS:,} pixels")
     return {
         "cut.jpg": ("damaged", "a damaged one ("),
@@ -120,6 +122,7 @@ def broken_files(folder):
         "text.jpg": ("unknown format", "18 bytes in no known image format"),
         "script.jpg": ("unknown format", "in no known image format"),
         "gone.jpg": ("missing", "nothing readable"),
+        "huge.tif": ("too large", "one of 1,073,741,825 bytes"),
         "float.tif": ("floating point", "floating-point"),
         "pipe.jpg": ("no file", "something that is no file"),
         "bomb.pgm": too_many,
@@ -130,7 +133,7 @@ def broken_files(folder):
 
 def test_broken_files_are_named_with_what_is_wrong(tmp_path):
     expected = broken_files(tmp_path)
-    assert len(expected) == 11
+    assert len(expected) == 12
     for name, (kind, message) in expected.items():
         with pytest.raises(ImageError) as caught:
             read_picture(tmp_path / name, 3)
@@ -148,7 +151,7 @@ def test_a_file_that_may_not_be_read_is_told_from_a_damaged_one(tmp_path, monkey
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Image, "open", refuse)  # the superuser, as whom tests may run, may read everything
+    monkeypatch.setattr("builtins.open", refuse)  # the superuser, as whom tests may run, may read everything
     with pytest.raises(ImageError, match="may not be read") as caught:
         read_picture(tmp_path / "closed.png", 3)
     assert caught.value.kind == "not permitted"

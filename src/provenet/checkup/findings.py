@@ -8,7 +8,7 @@ from typing import Any, Literal
 from provenet.checkup.duplicates import Duplicates
 from provenet.checkup.examine import Look
 from provenet.checkup.facts import Facts
-from provenet.data.decode import KINDS, LARGE_PIXELS, LARGEST_PIXELS
+from provenet.data.decode import KINDS, LARGE_PIXELS, LARGEST_FILE_BYTES, LARGEST_PIXELS
 from provenet.errors import suggest
 
 Level = Literal["problem", "warning", "remark"]
@@ -25,6 +25,7 @@ KIND_WORDS = {
     "no file": "neither file nor folder, such as a pipe",
     "empty": "empty (0 bytes)",
     "not permitted": "which this user may not read",
+    "too large": f"of more than {LARGEST_FILE_BYTES:,} bytes",
     "unknown format": "in no known image format",
     "too many pixels": f"of more than {LARGEST_PIXELS:,} pixels",
     "floating point": "of floating-point pixels",

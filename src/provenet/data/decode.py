@@ -6,7 +6,9 @@ decode (PostScript) are not opened at all, and a picture of more than `LARGEST_P
 """
 
 import contextlib
+import io
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +22,9 @@ from provenet.preprocessing import Preprocessing
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-KINDS = ("missing", "no file", "empty", "not permitted", "unknown format", "too many pixels", "floating point", "damaged")
+KINDS = ("missing", "no file", "empty", "not permitted", "too large", "unknown format", "too many pixels", "floating point", "damaged")
 """What can be wrong with a picture's file; `ImageError.kind` is one of them."""
+LARGEST_FILE_BYTES = 2**30  # the largest picture of 16-bit RGBA is below
 LARGEST_PIXELS = 89_478_485  # at which Pillow begins to warn; up to 1.1 gigabytes while it is decoded
 LARGE_PIXELS = 25_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
@@ -29,14 +32,34 @@ _one_large_picture = threading.Lock()
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+def read_content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file. Raises ImageError with one line that names the file."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever
+            raise _unusable(show_path(path), "no file", "something that is no file")
+        if status.st_size > LARGEST_FILE_BYTES:
+            raise _unusable(show_path(path), "too large", f"one of {status.st_size:,} bytes, where {LARGEST_FILE_BYTES:,} is the limit")
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except PermissionError as error:
+        raise _unusable(show_path(path), "not permitted", "a file that may not be read (permission denied)") from error
+    except (OSError, ValueError) as error:
+        raise _unusable(show_path(path), "missing", f"nothing readable ({getattr(error, 'strerror', None) or error})") from error
+
+
 def read_picture(path: str | os.PathLike[str], channels: int, *, at_least_pixels: int | None = None) -> Image.Image:
-    """The picture in a file, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that names the file.
+    """The picture in a file; see `decode_picture`."""
+    return decode_picture(read_content(path), channels, where=show_path(path), at_least_pixels=at_least_pixels)
+
+
+def decode_picture(content: bytes, channels: int, *, where: str, at_least_pixels: int | None = None) -> Image.Image:
+    """The picture that a file holds, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that says `where`.
 
     With `at_least_pixels` it may come smaller, both sides still that long, where its format (JPEG) decodes faster so.
     """
     try:
-        _refuse_devices(path)
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             if opened.width * opened.height > LARGEST_PIXELS:
                 raise Image.DecompressionBombError
             if at_least_pixels is not None:
@@ -45,10 +68,9 @@ def read_picture(path: str | os.PathLike[str], channels: int, *, at_least_pixels
             with _one_large_picture if is_large else contextlib.nullcontext():
                 return convert_picture(opened, channels)
     except ImageError as error:
-        raise ImageError(f"{show_path(path)}: {error}", error.kind) from error
+        raise ImageError(f"{where}: {error}", error.kind) from error
     except Exception as error:  # decoders of damaged files raise anything from OSError to IndexError
-        kind, found = _what_is_wrong(path, error)
-        raise ImageError(f"{show_path(path)}: expected an image, found {found}; replace or remove it", kind) from error
+        raise what_is_wrong(content, error, where) from error
 
 
 class Header(NamedTuple):
@@ -62,12 +84,26 @@ class Header(NamedTuple):
 def read_header(path: str | os.PathLike[str]) -> Header | None:
     """What a file says of its picture, without decoding it; None where it says nothing."""
     try:
-        _refuse_devices(path)
+        if not os.path.isfile(path):
+            return None
         with Image.open(path, formats=FORMATS) as opened:
-            is_grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I")
-            return Header(is_grey, opened.width, opened.height)
+            return _header(opened)
     except Exception:  # as above; the file is named when it is decoded
         return None
+
+
+def decode_header(content: bytes) -> Header | None:
+    """The same of a file's bytes."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            return _header(opened)
+    except Exception:
+        return None
+
+
+def _header(opened: Image.Image) -> Header:
+    is_grey = opened.mode in ("1", "L", "LA") or opened.mode.startswith("I")
+    return Header(is_grey, opened.width, opened.height)
 
 
 def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
@@ -104,26 +140,16 @@ def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.
     return pixels.reshape(preprocessing.resize, preprocessing.resize, preprocessing.channels)
 
 
-def _refuse_devices(path: str | os.PathLike[str]) -> None:
-    if not os.path.isfile(path):  # a pipe would wait for ever
-        raise OSError("no file")
-
-
-def _what_is_wrong(path: str | os.PathLike[str], error: Exception) -> tuple[str, str]:
-    """One of KINDS, and the same in words."""
-    try:
-        size_bytes = Path(path).stat().st_size
-    except (OSError, ValueError) as missing:
-        kind = "not permitted" if isinstance(missing, PermissionError) else "missing"
-        return kind, f"nothing readable ({getattr(missing, 'strerror', None) or missing})"
-    if not os.path.isfile(path):
-        return "no file", "something that is no file"
-    if size_bytes == 0:
-        return "empty", "an empty file (0 bytes)"
-    if isinstance(error, PermissionError):
-        return "not permitted", "a file that may not be read (permission denied)"
+def what_is_wrong(content: bytes, error: Exception, where: str) -> ImageError:
+    """What a decoder's complaint about these bytes means to people."""
+    if not content:
+        return _unusable(where, "empty", "an empty file (0 bytes)")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return "too many pixels", f"one of more than {LARGEST_PIXELS:,} pixels, which is the limit"
+        return _unusable(where, "too many pixels", f"one of more than {LARGEST_PIXELS:,} pixels, which is the limit")
     if isinstance(error, UnidentifiedImageError):
-        return "unknown format", f"{size_bytes:,} bytes in no known image format"
-    return "damaged", f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})"
+        return _unusable(where, "unknown format", f"{len(content):,} bytes in no known image format")
+    return _unusable(where, "damaged", f"a damaged one ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def _unusable(where: str, kind: str, found: str) -> ImageError:
+    return ImageError(f"{where}: expected an image, found {found}; replace or remove it", kind)

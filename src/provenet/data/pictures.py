@@ -1,4 +1,4 @@
-"""Where pictures come from: files on disk, or one array in memory. Both give the same stored squares of uint8.
+"""Where pictures come from: encoded files, wherever their bytes are, or one array in memory. Both give the same squares of uint8.
 
 Letters: N pictures, R side of the stored square, C channels, H W pixels.
 """
@@ -6,7 +6,7 @@ Letters: N pictures, R side of the stored square, C channels, H W pixels.
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenet.data.decode import Header, convert_picture, read_header, read_picture, to_square
+from provenet.data.crops import Box, choose_reduction, cut, place_on_grid
+from provenet.data.decode import Header, convert_picture, decode_header, decode_picture, read_content, read_header, to_square
+from provenet.data.jpeg import Jpeg, UnusualJpegError, is_jpeg
+from provenet.data.paths import Paths
 from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
 
 FILES_ASKED = 64
 """Files, evenly spread over a set, whose headers are read to tell its colour and size."""
+
+ChooseBox = Callable[[int, int], Box]
+"""Width and height of an upright picture -> the part of it to show."""
 
 
 class Pictures(ABC):
@@ -30,11 +36,18 @@ class Pictures(ABC):
 
     @abstractmethod
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """The stored square of one picture, uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+        """The stored square of one picture, exactly: uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
 
     @abstractmethod
-    def rgb(self, index: int) -> Image.Image:
-        """One whole picture, upright, of mode RGB. Raises ImageError for one that cannot be decoded."""
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """A part of one picture, quickly: uint8 [side, side, C]; a JPEG is decoded no larger than that needs. Raises ImageError."""
+
+    @abstractmethod
+    def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
+        """One whole picture, upright, of mode RGB. Raises ImageError for one that cannot be decoded.
+
+        With `at_least_pixels` it may come smaller, both sides still that long, where that is faster.
+        """
 
     @abstractmethod
     def file(self, index: int) -> Path | None:
@@ -56,6 +69,10 @@ class Pictures(ABC):
     def identities(self) -> NDArray[np.uint64]:
         """A number for each picture that changes with it: of files by name and size, of an array by place and every pixel."""
 
+    def blocks(self) -> tuple[int, ...] | None:
+        """How many lie together in each shard, in their order; None where each can be read alone just as fast."""
+        return None
+
     @abstractmethod
     def native_channels(self) -> int:
         """1 if the pictures are grey, else 3; of files some, evenly spread, decide."""
@@ -69,37 +86,52 @@ class Pictures(ABC):
         """The longest side of any, in pixels, where it can be known; of files some decide."""
 
 
-class PictureFiles(Pictures):
-    """Pictures in files below a folder; `paths` are relative to `root`."""
+class EncodedPictures(Pictures):
+    """Pictures that are bytes before they are pixels: JPEG, PNG and so on, in files of their own or inside larger ones."""
 
-    def __init__(self, root: Path, paths: Sequence[str]) -> None:
-        self.root = root
-        self.paths = list(paths)
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The bytes of one picture's file, whole. Raises ImageError with one line that says where it was expected. Called by threads."""
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @abstractmethod
+    def size_bytes(self, index: int) -> int:
+        """How many those are, without reading them; -1 where it is gone or may not be read."""
+
+    def header(self, index: int) -> Header | None:
+        """What a file says of its picture, without decoding it; None where it says nothing."""
+        try:
+            return decode_header(self.content(index))
+        except ImageError:
+            return None  # it is named when it is decoded
 
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        return to_square(read_picture(self.root / self.paths[index], preprocessing.channels), preprocessing)
+        picture = decode_picture(self.content(index), preprocessing.channels, where=self.where(index))
+        return to_square(picture, preprocessing)
 
-    def rgb(self, index: int) -> Image.Image:
-        return read_picture(self.file(index), 3)
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        content = self.content(index)
+        if is_jpeg(content):
+            try:
+                jpeg = Jpeg(content)
+                box = choose(jpeg.width, jpeg.height)
+                reduction = choose_reduction(box, side_pixels)
+                pixels = jpeg.decode(preprocessing.channels, reduction)
+                return cut(pixels, place_on_grid(box, reduction), side_pixels, preprocessing.interpolation, reduction=reduction)
+            except UnusualJpegError:
+                pass
+        picture = decode_picture(content, preprocessing.channels, where=self.where(index))
+        return _cut_picture(picture, choose, side_pixels, preprocessing)
 
-    def file(self, index: int) -> Path:
-        return self.root / self.paths[index]
+    def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
+        return decode_picture(self.content(index), 3, where=self.where(index), at_least_pixels=at_least_pixels)
 
-    def where(self, index: int) -> str:
-        return show_path(self.root / self.paths[index])
-
-    def keys(self) -> list[str]:
-        return [show_path(path).replace(os.sep, "/") for path in self.paths]
-
-    def select(self, indices: NDArray[np.int64]) -> "PictureFiles":
-        return PictureFiles(self.root, [self.paths[index] for index in indices])
+    def file(self, index: int) -> Path | None:
+        del index
+        return None
 
     def identities(self) -> NDArray[np.uint64]:
-        named = zip(self.keys(), self.paths, strict=True)
-        return np.array([content_number(f"{key}\0{self._size_bytes(path)}".encode()) for key, path in named], dtype=np.uint64)
+        named = enumerate(self.keys())
+        return np.fromiter((content_number(f"{key}\0{self.size_bytes(place)}".encode()) for place, key in named), np.uint64, len(self))
 
     def native_channels(self) -> int:
         return 1 if self._headers and all(header.is_grey for header in self._headers) else 3
@@ -114,13 +146,42 @@ class PictureFiles(Pictures):
     @cached_property
     def _headers(self) -> list[Header]:
         spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), FILES_ASKED)).astype(np.int64))
-        return [header for index in spread if (header := read_header(self.root / self.paths[index]))]
+        return [header for index in spread if (header := self.header(int(index)))]
 
-    def _size_bytes(self, path: str) -> int:
+
+class PictureFiles(EncodedPictures):
+    """Pictures in files below a folder; `paths` are relative to `root`."""
+
+    def __init__(self, root: Path, paths: Sequence[str]) -> None:
+        self.root = root
+        self.paths = Paths.of(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def content(self, index: int) -> bytes:
+        return read_content(self.file(index))
+
+    def size_bytes(self, index: int) -> int:
         try:
-            return (self.root / path).stat().st_size
-        except OSError:
-            return -1  # gone or unreadable: named when it is decoded
+            return self.file(index).stat().st_size
+        except (OSError, ValueError):
+            return -1
+
+    def header(self, index: int) -> Header | None:
+        return read_header(self.file(index))
+
+    def file(self, index: int) -> Path:
+        return self.root / self.paths[index]
+
+    def where(self, index: int) -> str:
+        return show_path(self.root / self.paths[index])
+
+    def keys(self) -> list[str]:
+        return [show_path(path).replace(os.sep, "/") for path in self.paths]
+
+    def select(self, indices: NDArray[np.int64]) -> "PictureFiles":
+        return PictureFiles(self.root, self.paths.select(indices))
 
 
 class PixelArray(Pictures):
@@ -139,7 +200,11 @@ class PixelArray(Pictures):
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         return to_square(convert_picture(self.picture(index), preprocessing.channels), preprocessing)
 
-    def rgb(self, index: int) -> Image.Image:
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return _cut_picture(convert_picture(self.picture(index), preprocessing.channels), choose, side_pixels, preprocessing)
+
+    def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
+        del at_least_pixels
         return self.picture(index).convert("RGB")
 
     def file(self, index: int) -> None:
@@ -172,6 +237,12 @@ class PixelArray(Pictures):
 
     def largest_side(self) -> int | None:
         return int(max(self.pixels.shape[1:3]))
+
+
+def _cut_picture(picture: Image.Image, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, preprocessing.channels)
+    box = place_on_grid(choose(picture.width, picture.height), 1)
+    return cut(pixels, box, side_pixels, preprocessing.interpolation)
 
 
 def content_number(content: bytes) -> int:

@@ -7,9 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from provenet.data.decode import read_picture
 from provenet.data.index import ImageSet
-from provenet.data.pictures import PictureFiles, PixelArray
+from provenet.data.pictures import PixelArray
 from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
 from provenet.metrics import Evaluation
@@ -119,12 +118,7 @@ def _small_picture(images: ImageSet, row: int) -> Image.Image | None:
     """The whole picture and not only the square of it that the network saw; None where it cannot be read any more."""
     pictures = images.pictures
     try:
-        if isinstance(pictures, PictureFiles):
-            picture = read_picture(pictures.root / pictures.paths[row], channels=3, at_least_pixels=LARGEST_SIDE_PIXELS)
-        elif isinstance(pictures, PixelArray):
-            picture = pictures.picture(row)
-        else:
-            return None
+        picture = pictures.picture(row) if isinstance(pictures, PixelArray) else pictures.rgb(row, at_least_pixels=LARGEST_SIDE_PIXELS)
     except ImageError:
         return None
     picture.thumbnail((LARGEST_SIDE_PIXELS, LARGEST_SIDE_PIXELS))

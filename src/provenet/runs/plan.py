@@ -104,7 +104,7 @@ def _measured(preprocessing: Preprocessing, measured: Measured, train: ImageSet,
     if not len(sound):
         return preprocessing  # every one is broken, which is said when they are read
     totals = np.zeros((2, preprocessing.channels))
-    for pixels in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
+    for pixels, _ in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
         values = pixels.double() / 255
         totals += np.stack([values.mean((0, 1, 2)).numpy(), values.square().mean((0, 1, 2)).numpy()]) * len(pixels) / len(sound)
     mean, std = totals[0], np.sqrt(np.maximum(totals[1] - totals[0] ** 2, 1e-4))

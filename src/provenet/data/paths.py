@@ -1,0 +1,50 @@
+"""Many paths in little memory: their text in one array of bytes, and where each ends. A list of strings costs three times as much."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Paths(Sequence[str]):
+    """Paths, or some of them in another order: text uint8 [bytes], ends int64 [N], and the rows that are meant, int64 [M], or all.
+
+    Names that are no text keep their bytes, as Python's `os.fsdecode` has them.
+    """
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> None:
+        self.text = text
+        self.ends = ends
+        self.rows = rows
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> "Paths":
+        """Those of a list."""
+        if isinstance(paths, Paths):
+            return paths
+        encoded = [os.fsencode(path) for path in paths]
+        text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        return cls(text, np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded))))
+
+    def __len__(self) -> int:
+        return len(self.ends if self.rows is None else self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Paths": ...
+    def __getitem__(self, place: int | slice) -> "str | Paths":
+        if isinstance(place, slice):
+            return self.select(np.arange(len(self))[place])
+        row = range(len(self.ends))[place] if self.rows is None else int(self.rows[place])
+        start = int(self.ends[row - 1]) if row else 0
+        return os.fsdecode(self.text[start : int(self.ends[row])].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[place] for place in range(len(self)))
+
+    def select(self, places: NDArray[np.int64]) -> "Paths":
+        """Some of them, in that order; the text is shared."""
+        return Paths(self.text, self.ends, places if self.rows is None else self.rows[places])
