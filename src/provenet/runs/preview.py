@@ -115,19 +115,19 @@ def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool) -
 
 
 def _parts(number: int, label: Tensor, labels: NDArray[np.int64]) -> list[tuple[int, float]]:
-    """The classes in an image and their parts, where there are two pictures in it."""
+    """The classes in an image and their parts, the own one first, where there is another picture in it."""
     if not label.ndim:
         return []
     parts = {other: float(part) for other, part in enumerate(label) if part > 0.005}
     order = sorted(parts, key=lambda other: (other != number, other))
-    return [(int(labels[other]), parts[other]) for other in order] if len(order) > 1 else []
+    return [] if order == [number] else [(int(labels[other]), parts[other]) for other in order]
 
 
 def _describe(settings: RunSettings) -> str:
     """The settings that do something, in a line."""
     distortion, size = settings.distortion, settings.preprocessing.size
     changed = [field.name for field in fields(Distortion) if getattr(distortion, field.name) != field.default]
-    words = [f"{name.replace('_', ' ')} {_show(getattr(distortion, name))}" for name in changed if not name.startswith("pca_eigen")]
+    words = [f"{name.replace('_', ' ')} {_show(getattr(distortion, name))}".strip() for name in changed if not name.startswith("pca_eigen")]
     return f"{size}x{size}; left: as evaluation sees it; then: {', '.join(words) or 'nothing is changed'}"
 
 
