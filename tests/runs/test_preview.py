@@ -69,7 +69,7 @@ def test_without_distortion_every_variant_is_what_evaluation_sees(photographs):
             for variant in row.variants:
                 assert variant.parts == []
                 difference = np.abs(np.asarray(variant.image).astype(int) - np.asarray(row.plain).astype(int))
-                assert (difference.max() <= 8, difference.mean() < 0.5) == (True, True)  # training resizes by torch, evaluation by Pillow
+                assert (difference.max() <= 16, difference.mean() < 0.5) == (True, True)  # training resizes by torch, evaluation by Pillow
 
 
 def test_mixtures_are_named_with_their_parts(photographs):
@@ -112,9 +112,7 @@ def test_what_no_preview_can_be(photographs, tmp_path):
 def test_colours_are_those_of_numpy(photographs, tmp_path):
     images = open_data(photographs).splits["all"]
     paths = sorted(photographs.glob("*/*"))
-    pixels = (
-        np.concatenate([np.asarray(Image.open(path).crop((0, 4, 40, 44))) for path in paths]).reshape(-1, 3) / 255
-    )
+    pixels = np.concatenate([np.asarray(Image.open(path).crop((0, 4, 40, 44))) for path in paths]).reshape(-1, 3) / 255
     parts = [torch.from_numpy(np.asarray(Image.open(path).crop((0, 4, 40, 44)))[None].copy()) for path in paths]
     found = measure_colours(parts)
     assert found == measure_colours([torch.cat(parts)]) == measure_colours([torch.cat(parts[:7]), torch.cat(parts[7:])])
