@@ -1,4 +1,4 @@
-"""Any DATA that the command line takes -> a DataSet: a built-in name, a folder of IDX files, or class folders."""
+"""Any DATA that the command line takes -> a DataSet: a built-in name, a folder of IDX files, tar shards, or class folders."""
 
 import os
 from dataclasses import replace
@@ -9,6 +9,8 @@ from provenet.data.folder import OnProblem, raise_it, read_folder
 from provenet.data.idx import find_idx, find_lonely
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet
+from provenet.data.shard_addresses import find_shards
+from provenet.data.shards import open_shards
 from provenet.errors import DataError, show_path, suggest
 
 
@@ -24,6 +26,8 @@ def open_data(data: str | os.PathLike[str], progress: Progress | None = None, on
         return BUILTIN[str(data)](progress)
     if not os.fspath(data):
         raise DataError("expected DATA (a folder of class folders, or a built-in set), found an empty name; give one")
+    if shards := find_shards(data):
+        return open_shards(shards, progress, on_problem)
     folder = Path(os.path.expanduser(data))
     if not os.path.exists(folder):
         raise DataError(
