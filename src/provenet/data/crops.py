@@ -78,7 +78,7 @@ def cut(pixels: NDArray[np.uint8], box: Box, side_pixels: int, interpolation: st
     right = min(width, left + math.ceil(box_width + box_width / side_pixels) + 2)
     bottom = min(height, top + math.ceil(box_height + box_height / side_pixels) + 2)
     # Copied by NumPy, because torch would do it in as many threads as the machine has, in every one of ours.
-    part = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    part = torch.from_numpy(np.array(pixels[top:bottom, left:right], order="C"))
     resize = torch.ops.aten._upsample_bilinear2d_aa if interpolation == "bilinear" else torch.ops.aten._upsample_bicubic2d_aa
     scales = side_pixels / box_height, side_pixels / box_width
     resized = resize(part[None].permute(0, 3, 1, 2), [side_pixels, side_pixels], False, *scales)

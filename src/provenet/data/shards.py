@@ -76,12 +76,11 @@ class ShardPictures(EncodedPictures):
     def select(self, indices: NDArray[np.int64]) -> "ShardPictures":
         return ShardPictures(self.table, indices if self.rows is None else self.rows[indices])
 
-    def blocks(self) -> NDArray[np.int64]:
-        """How many pictures of the same shard follow each other, in order: [blocks], together N."""
+    def blocks(self) -> tuple[int, ...]:
         rows = np.arange(len(self)) if self.rows is None else self.rows
         shards = np.searchsorted(self.table.starts, rows, side="right")
-        changes = np.flatnonzero(np.diff(shards)) + 1
-        return np.diff(np.concatenate([[0], changes, [len(rows)]])).astype(np.int64) if len(rows) else np.zeros(0, np.int64)
+        changes = np.flatnonzero(np.diff(shards)) + 1  # where the next picture is of another shard
+        return tuple(np.diff(np.concatenate([[0], changes, [len(rows)]])).tolist()) if len(rows) else ()
 
     def _row(self, index: int) -> int:
         return range(len(self.table.offsets))[index] if self.rows is None else int(self.rows[index])
