@@ -74,9 +74,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not with_body:
             return None
-        if path in ("/cut.tar", "/no-ranges.tar") and len(self.server.asked) < 4:
+        if path in ("/cut.tar", "/no-ranges.tar") and len(self.server.asked) < (4 if path == "/cut.tar" else 3):
             self.wfile.write(content[start : start + 100_000])
             self.wfile.flush()
+            self.server.stop.wait(0.05)  # what arrives together with the end of a connection is lost with it
             self.connection.shutdown(2)
         elif path == "/stalls.tar" and len(self.server.asked) < 3:
             self.wfile.write(content[start : start + 100_000])
@@ -148,7 +149,7 @@ def test_what_a_network_does_on_the_way(server, cache, path):
         ("closed", "the server answers 403"),
         ("always-500", "the server answers 500"),
         ("dead", "the server does not answer in time after nothing"),
-        ("lies", "ended after|416|not enough data|payload"),
+        ("lies", "the connection broke off .* after 624,640 of 629,640 bytes"),
         ("sizeless", "tells the size"),
     ],
 )
@@ -161,6 +162,7 @@ def test_what_does_not_come_is_one_line(server, cache, path, message):
     assert not list(cache.glob("*.tar"))
 
 
+@pytest.mark.slow
 def test_a_killed_download_is_gone_on_with(server, cache):
     code = f"from provenet.data.remote import *; open_remote('{server.address}/stalls.tar')"
     process = subprocess.Popen([sys.executable, "-c", code])

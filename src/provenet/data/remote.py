@@ -75,7 +75,7 @@ class RemoteShard:
         self.progress = progress
         self.patience = patience
         self.folder = cache_folder() / "shards"
-        self.system = _open_system(address, self.name)
+        self.system = _open_system(address, self.name, patience.timeout_seconds)
         self.limit_bytes = _limit_bytes()
         memory = self.folder / f"{_digest(address)}.json"
         remembered = _recall(memory)
@@ -154,8 +154,10 @@ class RemoteShard:
             while done < size_bytes:
                 try:
                     piece = source.read(min(PIECE_BYTES, size_bytes - done))
-                except Exception as error:
+                except TimeoutError as error:
                     return error
+                except Exception as error:  # it had begun, so it is worth another try, whatever it is
+                    return ConnectionError(f"the connection broke off ({' '.join(str(error).split())[:120] or type(error).__name__})")
                 if not piece:
                     return EOFError(f"it ended after {done:,} of {size_bytes:,} bytes")
                 if skip:
@@ -172,13 +174,13 @@ class RemoteShard:
 
     def _open_at(self, done: int) -> tuple[Any, int]:
         """The shard as a stream from byte `done` on, and how many bytes to pass over because the server begins earlier."""
-        if not self._is_http():
+        if not _is_http(self.address):
             source = self.system.open(self.address, "rb")
             source.seek(done)
             return source, 0
         # A stream, because reading by ranges would take the whole of what a server sends that knows no ranges.
         headers = {"Range": f"bytes={done}-", "Accept-Encoding": "identity"} if done else {"Accept-Encoding": "identity"}
-        source = self.system.open(self.address, "rb", block_size=0, size=self.known.size_bytes, headers=headers, **self._timeout())
+        source = self.system.open(self.address, "rb", block_size=0, size=self.known.size_bytes, headers=headers)
         return source, done if done and source.r.status != 206 else 0
 
     def _ask(self, num_tries: int) -> Known:
@@ -186,7 +188,7 @@ class RemoteShard:
         num_failures = 0
         while True:
             try:
-                info = self.system.info(self.address, **self._timeout())
+                info = self.system.info(self.address)
                 break
             except Exception as error:
                 num_failures += 1
@@ -198,24 +200,23 @@ class RemoteShard:
             raise DataError(f"{self.name}: expected a server that tells the size of its files, found one that does not; use another")
         return Known(size_bytes, "\0".join(f"{name}={info[name]}" for name in MARKS if info.get(name)))
 
-    def _is_http(self) -> bool:
-        return self.address.lower().startswith(("http://", "https://"))
-
-    def _timeout(self) -> dict[str, Any]:
-        if not self._is_http():
-            return {}
-        seconds = self.patience.timeout_seconds
-        return {"timeout": importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)}
-
     def _unreachable(self, error: Exception, ending: str) -> DataError:
         return DataError(f"{self.name}: expected a shard there, found: {_reason(error)} {ending}".replace(" ;", ";"), "missing shard")
 
 
-def _open_system(address: str, name: str) -> Any:
-    """The file system that fsspec has for an address; no options of ours."""
+def _is_http(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
+
+
+def _open_system(address: str, name: str, timeout_seconds: float) -> Any:
+    """The file system that fsspec has for an address. No options of ours, but that a download over HTTP may take more than five minutes."""
     try:
         fsspec = importlib.import_module("fsspec")
-        return fsspec.core.url_to_fs(address)[0]
+        options: dict[str, Any] = {}
+        if _is_http(address):
+            timeout = importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=timeout_seconds, sock_read=timeout_seconds)
+            options = {"client_kwargs": {"timeout": timeout}}
+        return fsspec.core.url_to_fs(address, **options)[0]
     except ValueError as error:  # an unknown kind of address
         raise DataError(f"{name}: expected an address that fsspec can open, found: {printable(str(error))}; use another") from error
     except Exception as error:  # a package may be absent, or broken in any way

@@ -18,6 +18,8 @@ TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")  # 
 LIST_ENDINGS = (".shards", ".txt")
 LARGEST_NUM_SHARDS = 100_000
 LARGEST_LIST_BYTES = 2**26
+PACK_NAME = "pack.json"
+"""What `provenet pack` leaves beside its shards: whether it came to its end, and what a tar does not tell."""
 CLASSES_NAMES = ("classes.txt", "classes.json")
 
 
@@ -105,7 +107,8 @@ def _in_folder(folder: Path) -> ShardAddresses | None:
             if split in splits:
                 raise DataError(f"{show_path(folder / inner)}: expected one folder for {split}, found another too; remove or rename one")
             splits[split] = inside
-    return ShardAddresses(name, splits, folder, is_folder=True) if splits else None
+    is_pack = os.path.isfile(folder / PACK_NAME) and not folders  # perhaps one that has no shard yet
+    return ShardAddresses(name, splits, folder, is_folder=True) if splits or is_pack else None
 
 
 def _may_be_class(folder: Path) -> bool:

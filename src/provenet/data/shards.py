@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from provenet.data import shard_index
 from provenet.data.builtin import Progress
-from provenet.data.folder import OnProblem
+from provenet.data.folder import OnProblem, raise_it
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.labels import is_number, order_labels
@@ -24,14 +24,12 @@ from provenet.data.offsets import open_index
 from provenet.data.paths import Paths
 from provenet.data.pictures import EncodedPictures
 from provenet.data.remote import open_remote
-from provenet.data.shard_addresses import CLASSES_NAMES, ShardAddresses, is_remote
+from provenet.data.shard_addresses import CLASSES_NAMES, PACK_NAME, ShardAddresses, is_remote
 from provenet.data.shard_files import ShardFile, ShardFiles
 from provenet.data.shard_index import LARGEST_NUM_CLASSES, Remark, ShardIndex
-from provenet.errors import DataError, is_plain_text, show_path
+from provenet.errors import DataError, is_plain_text, printable, show_path
 
 LARGEST_SMALL_BYTES = 2**24
-PACK_NAME = "pack.json"
-"""What `provenet pack` leaves beside its shards: whether it came to its end, and what a tar does not tell."""
 _REASONS = {
     shard_index.HIDDEN: Reason.HIDDEN,
     shard_index.NO_FILE: Reason.NO_FILE_INSIDE,
@@ -120,8 +118,12 @@ class ShardTable:
 def open_shards(addresses: ShardAddresses, progress: Progress | None, on_problem: OnProblem) -> DataSet:
     """The pictures in some shards. What is wrong with a shard goes to `on_problem`; if that returns, the rest of it is read."""
     folder = addresses.folder
+    if not addresses.splits:
+        on_problem = raise_it  # there is nothing to go on with
     facts = _read_pack(folder, on_problem) if folder else {}
     classes = _read_classes(folder) if folder else None
+    if not addresses.splits:
+        raise DataError(f"{addresses.name}: expected shards beside {PACK_NAME}, found none; put them there", "missing shard")
     reader = _Reader(on_problem, progress, sum(map(len, addresses.splits.values())))
     splits = {split: reader.read(f"{addresses.name}/{split}", shards, classes) for split, shards in addresses.splits.items()}
     if folder and addresses.is_folder:
@@ -230,7 +232,13 @@ def _read_pack(folder: Path, on_problem: OnProblem) -> dict[str, Any]:
         raise DataError(f"{show_path(folder / PACK_NAME)}: expected what `provenet pack` wrote, found something else; remove it")
     if facts.get("is_whole") is not True:
         unfinished = "expected a pack that came to its end, found an unfinished one; run the same `provenet pack` again, it goes on"
-        on_problem(DataError(f"{show_path(folder)}: {unfinished}", "unfinished pack"))
+        raise DataError(f"{show_path(folder)}: {unfinished}", "unfinished pack")
+    shards = facts.get("shards")
+    for shard in shards if isinstance(shards, list) else []:
+        name = shard.get("name") if isinstance(shard, dict) else None
+        if isinstance(name, str) and not os.path.isfile(folder / name):
+            missing = f"expected {printable(name)}, as packed, found nothing of that name"
+            on_problem(DataError(f"{show_path(folder)}: {missing}; put it back or pack again", "missing shard"))
     return facts
 
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.order import permutation
 from provenet.data.packing import Packed, pack_picture
-from provenet.data.shards import PACK_NAME
+from provenet.data.shard_addresses import PACK_NAME
 from provenet.data.sources import open_data
 from provenet.data.tar_writing import END, member_bytes, write_member
 from provenet.data.threads import decoding_threads
