@@ -265,6 +265,46 @@ def preview(
 
 
 @app.command
+def pack(
+    data: str,
+    output: Path,
+    /,
+    *,
+    shard_megabytes: float = 512,
+    longest_side: int | None = None,
+    skip_broken: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Write pictures into tar shards (WebDataset's convention), mixed and with their labels: what training reads fastest.
+
+    One that was stopped or killed goes on when the same command runs again.
+
+    Args:
+        data: Whatever `provenet train` takes.
+        output: A new folder, for train-000000.tar … and classes.txt.
+        shard_megabytes: The largest size of a shard, in millions of bytes.
+        longest_side: Reduce longer pictures to so many pixels; all others are copied as they are.
+        skip_broken: Leave out pictures that cannot be decoded, and say how many.
+        json: Print {folder, shards, pictures, skipped, bytes} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.pack import pack as run_pack
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        packed = run_pack(
+            data, output, shard_megabytes=shard_megabytes, longest_side=longest_side, skip_broken=skip_broken, watcher=terminal
+        )
+    if json:
+        _print_json(packed.to_dict())
+        return
+    left_out = f", {packed.skipped:,} broken ones left out" if packed.skipped else ""
+    print(f"{packed.pictures:,} pictures in {packed.shards:,} shards of {packed.bytes / 1e6:,.1f} MB together{left_out}. Try:")
+    print(f"  provenet train {shlex.quote(str(packed.folder))}")
+
+
+@app.command
 def train(
     data: str | None = None,
     /,
