@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import tarfile
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
@@ -61,6 +62,8 @@ def fetch(address: str, path: Path, file: PublishedFile, progress: Progress | No
             )
         part.replace(path)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise DataError(f"{address} could not be fetched ({error})", NOT_FETCHED) from error
     finally:
         part.unlink(missing_ok=True)
