@@ -199,6 +199,72 @@ def check(
 
 
 @app.command
+def colours(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Flag = False,
+) -> None:
+    """Measure the colours of the training pictures: their mean, and the principal components that `train --colours` varies them along.
+
+    Args:
+        data: A folder of class folders (or of train, val and test with these).
+        output: The file to write, for --colours: it ends in .toml.
+        json: Print a JSON object: {pictures, mean, pca_eigenvalues, pca_eigenvectors}, of pixels of 0 to 1.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.colours import find_colours, show_colours
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        found = find_colours(data, output=output, watcher=terminal)
+    if json:
+        _print_json(vars(found))
+    else:
+        print(show_colours(found))
+        if output:
+            print(f"Train with them: provenet train {shlex.quote(data)} --augment alexnet --colours {shlex.quote(str(output))}")
+
+
+@app.command
+def preview(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    model: str | None = None,
+    wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
+    pictures: int = 8,
+    json: Flag = False,
+) -> None:
+    """Look at what a network will be shown in training: some pictures, each as evaluation sees it, then as eight passes would.
+
+    It takes the options of `provenet train`, most of which change nothing that can be seen.
+
+    Args:
+        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        output: The file to write, a .png.
+        model: A name of `provenet models`, chosen as `provenet train` does.
+        pictures: How many, of different classes.
+        json: Print {file, preprocessing, distortion} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.preview import preview as draw_preview
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        settings = draw_preview(data, model, output=output, num_pictures=pictures, watcher=terminal, **vars(wishes))
+    if json:
+        sections = settings.to_dict()
+        _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
+    else:
+        print(f"{printable(str(output))} shows what {settings.source.model} will see")
+
+
+@app.command
 def train(
     data: str | None = None,
     /,

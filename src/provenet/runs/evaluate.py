@@ -50,7 +50,7 @@ def evaluate_bundle(
         watcher.note(note)
     chosen = choose_split(data_set, split, bundle, watcher)
     images = chosen.images.with_classes(bundle.classes)
-    squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, must_keep_classes=False, watcher=watcher)
+    squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
     place(bundle.network, chosen_device)
     batches = follow(loader.evaluation_batches(), "evaluating", len(loader), watcher)

@@ -34,9 +34,9 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, shift_pixels
-    and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
-    at once, at the end.
+    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, augment,
+    colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where
+    there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -48,7 +48,7 @@ def train(
         _refuse_changes(asked, model, val_fraction)
         settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
     elif data is not None:
-        settings, data_set, splits = _plan(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
+        settings, data_set, splits = plan_run(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
     else:
         raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
@@ -73,7 +73,7 @@ def train(
         folder.release(remove_if_unused=is_new)
 
 
-def _plan(
+def plan_run(
     data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
 ) -> tuple[RunSettings, DataSet, TrainingSplits]:
     """Settings for a new run, chosen by its data where nothing was asked."""
@@ -98,7 +98,7 @@ def _repeat(
     )
     data_set = open_data(source.data, watcher.progress, allow_missing=source.skip_broken)
     splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
-    return override(dataclasses.replace(settings, source=source), asked), data_set, splits
+    return override(dataclasses.replace(settings, source=source), asked, can_mirror=data_set.can_mirror), data_set, splits
 
 
 def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None) -> None:
