@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NO_LABELS = "a test folder without class folders"
     EMPTY_CLASS = "a class folder without pictures"
     BESIDE_IDX = "beside the IDX files"
+    BESIDE_CIFAR = "beside the files of CIFAR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def evaluate_bundle(
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    data_set = open_data(data, watcher.progress)
+    data_set = open_data(data, watcher.progress, allow_missing=skip_broken)
     for note in data_set.notes:
         watcher.note(note)
     chosen = choose_split(data_set, split, bundle, watcher)

@@ -73,7 +73,7 @@ def _go_on(
     machine = _section(begun, "machine")
     chosen_device = _choose_device(device, str(machine.get("device", "auto")).partition(":")[0])
     try:
-        data_set = open_data(settings.source.data if data is None else data, watcher.progress)
+        data_set = open_data(settings.source.data if data is None else data, watcher.progress, allow_missing=settings.source.skip_broken)
     except DataError as error:
         raise DataError(
             f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data FOLDER"
