@@ -179,7 +179,7 @@ def test_bad_manifests_name_the_row(tmp_path, monkeypatch):
         "nan.jsonl": (b'{"path": "a.png", "label": NaN}\n', "row 1: expected text or a whole number as its label, found nan"),
         "text.parquet": (b"path,label\n", "expected a Parquet file, found: .*; write it again"),
         "picture.csv": (b"\x89PNG\r\n\x1a\n\0\0", "row 1: expected "),
-        "labels.txt": (head, r"expected a folder of class folders.* a manifest \(.csv, .tsv, .jsonl.*found a file; point at"),
+        "labels.md": (head, r"expected a folder of class folders.* a manifest \(.csv, .tsv, .jsonl.*found a file; point at"),
     }
     for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)
