@@ -250,7 +250,7 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "difference", "draw", "verify", "check", "train", "resume", "evaluate", "predict")
+    names = ("models", "summary", "difference", "draw", "verify", "check", "pack", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
@@ -259,6 +259,7 @@ def test_the_options_are_decided_on_purpose():
         "draw": "network output unfold input json",
         "verify": "names json",
         "check": "data output val_fraction json",
+        "pack": "data output shard_megabytes longest_side skip_broken json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device json",

@@ -177,7 +177,7 @@ def check(
     Ends with status 0 where training would work and nothing is wrong, 1 where there are problems.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
         json: Print everything as JSON, each file by name.
@@ -242,7 +242,7 @@ def preview(
     It takes the options of `provenet train`, most of which change nothing that can be seen.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
         output: The file to write, a .png.
         model: A name of `provenet models`, chosen as `provenet train` does.
         pictures: How many, of different classes.
@@ -320,7 +320,7 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
         model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
