@@ -177,7 +177,9 @@ def check(
     Ends with status 0 where training would work and nothing is wrong, 1 where there are problems.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), tar shards, or a name: fashion-mini, fashion-mnist,
+            mnist, cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
         json: Print everything as JSON, each file by name.
@@ -320,7 +322,9 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), tar shards, or a name: fashion-mini, fashion-mnist,
+            mnist, cifar10 or cifar100.
         model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
@@ -396,7 +400,7 @@ def evaluate(
 
     Args:
         bundle: A model.safetensors, or the run folder it is in.
-        data: A folder of class folders or a built-in name; classes are joined by name.
+        data: A folder of class folders, a manifest or a built-in name, as for train; classes are joined by name.
         split: Which part; by default test, else val, else all.
         report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, in one page.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.

@@ -369,7 +369,7 @@ def test_wishes_are_a_fixed_list():
         train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
         "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "init", "seed", "precision", "size", "channels",
-        "shift_pixels", "mirror",
+        "augment", "colours", "shift_pixels", "mirror",
     }  # fmt: skip
 
 

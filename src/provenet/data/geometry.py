@@ -43,7 +43,7 @@ def inverse_maps(distortion: Distortion, places: Places) -> NDArray[np.float64]:
 def compose(
     angle: NDArray[np.float64], width: NDArray[np.float64], height: NDArray[np.float64], tangent: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Inverse matrices [B, 2, 2] of: x += tangent * y (up), then the factors of width and height, then a turn by `angle` (radians)."""
+    """Inverse matrices [B, 2, 2] of: x += tangent * y, then the factors of width and height, then a turn by `angle` (radians)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     right = np.stack([cosine / width - tangent * sine / height, -sine / width - tangent * cosine / height], axis=1)
     down = np.stack([sine / height, cosine / height], axis=1)

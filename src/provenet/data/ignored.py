@@ -25,6 +25,7 @@ class Reason(StrEnum):
     BESIDE_SHARDS = "beside the shards"
     NO_FILE_INSIDE = "in a shard, a link or a device"
     LONELY_LABEL = "in a shard, a label without its picture"
+    BESIDE_CIFAR = "beside the files of CIFAR"
 
 
 @dataclass(frozen=True, slots=True)

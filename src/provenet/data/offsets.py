@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from provenet.data.builtin import cache_folder
+from provenet.data.fetch import cache_folder
 from provenet.data.labels import LONGEST_NAME
 from provenet.data.shard_index import LARGEST_NUM_CLASSES, LARGEST_NUM_REMARKS, Remark, ShardIndex, index_shard
 from provenet.errors import is_plain_text

@@ -42,10 +42,9 @@ class Order:
     def samples(self, places: Places) -> NDArray[np.int64]:
         """Which sample is there, [M]."""
         samples = np.empty(len(places.positions), np.int64)
-        first, last = (int(places.epochs[end]) for end in (0, -1)) if len(samples) else (0, -1)
-        for epoch in range(first, last + 1):
+        for epoch in np.unique(places.epochs):
             here = places.epochs == epoch
-            samples[here] = self._of_epoch(epoch, places.positions[here])
+            samples[here] = self._of_epoch(int(epoch), places.positions[here])
         return samples
 
     def _of_epoch(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:

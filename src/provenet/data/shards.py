@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.data import shard_index
-from provenet.data.builtin import Progress
+from provenet.data.fetch import Progress
 from provenet.data.folder import OnProblem, raise_it
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet, ImageSet

@@ -37,7 +37,7 @@ def check_data(
     """
     watcher = watcher or Silent()
     refusals: list[DataError] = []
-    data_set = open_data(data, watcher.progress, on_problem=refusals.append)
+    data_set = open_data(data, watcher.progress, on_problem=refusals.append, allow_missing=True)  # each is named below
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=os.fspath(data), model="", val_fraction=fraction)  # refuses what training would refuse
     folder = _make_folder(output, data_set.name, source.data)

@@ -46,7 +46,7 @@ def find_colours(data: str | os.PathLike[str], *, output: str | os.PathLike[str]
     sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
     if not len(sound):
         raise DataError(f"{data_set.name}: expected a picture that can be decoded, found none; first: {next(iter(broken.values()))}")
-    found = measure_colours((shown.pixels for shown in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 16))))))
+    found = measure_colours(shown.pixels for shown in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 16)))))
     if path is not None:
         _write(found, path)
     return found

@@ -45,7 +45,8 @@ def evaluate_bundle(
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    data_set = open_data(data, watcher.progress, refuse_or_note(skip_broken=skip_broken, watcher=watcher))
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
     for note in data_set.notes:
         watcher.note(note)
     chosen = choose_split(data_set, split, bundle, watcher)

@@ -16,13 +16,15 @@ from provenet.checkup.variants import Variant, VariantRow, draw_variants
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader
-from provenet.errors import SettingsError, printable, show_path
+from provenet.data.squares import open_squares, stream_squares
+from provenet.errors import DataError, SettingsError, printable, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
 from provenet.runs.settings import RunSettings
 from provenet.runs.train import plan_run
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import make_wishes
+from provenet.runtime import count_cores
 
 NUM_VARIANTS = 8
 MOST_PICTURES = 64
@@ -45,7 +47,7 @@ def preview(
     watcher = watcher or Silent()
     path = _check(output, num_pictures)
     settings, data_set, splits = plan_run(os.fspath(data), model, None, False, make_wishes(wishes), watcher)
-    images = choose_pictures(splits.train, num_pictures)
+    images = _sound(choose_pictures(splits.train, num_pictures), settings.preprocessing, watcher)
     rows = make_rows(images, settings)
     title = f"{data_set.name}, as {settings.source.model} is shown it in training"
     sheet = draw_variants(printable(title), _describe(settings), images.classes, rows)
@@ -69,11 +71,11 @@ def choose_pictures(images: ImageSet, count: int) -> ImageSet:
 def make_rows(images: ImageSet, settings: RunSettings) -> list[VariantRow]:
     """Batches of just these pictures, a pass each; their numbers are taken for classes, so that labels tell which are in an image."""
     preprocessing, distortion, seed = settings.preprocessing, settings.distortion, settings.training.seed
-    loader = _open(images, preprocessing)
     plain: dict[int, Image.Image] = {}
-    for batch in loader.evaluation_batches():
+    for batch in _loader(images, preprocessing, is_exact=True).evaluation_batches():
         plain |= dict(zip(batch.labels.tolist(), to_pictures(batch.images, preprocessing), strict=True))
     variants: dict[int, list[Variant]] = {number: [] for number in range(len(images))}
+    loader = _loader(images, preprocessing, is_exact=False)
     passes = zip(
         loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=Distortion()),  # says which picture stands where
         loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=distortion),
@@ -96,27 +98,36 @@ def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.
         yield Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
 
 
-def _open(images: ImageSet, preprocessing: Preprocessing) -> Loader:
-    from provenet.data.squares import open_squares
+def _sound(images: ImageSet, preprocessing: Preprocessing, watcher: Watcher) -> ImageSet:
+    """Those that can be decoded."""
+    _, broken = open_squares(images.pictures, preprocessing, num_threads=count_cores())
+    for error in broken.values():
+        watcher.note(f"skipped: {error}")
+    kept = [number for number in range(len(images)) if number not in broken]
+    if not kept:
+        raise DataError(f"{images.name}: expected a picture that can be decoded, found none; run provenet check")
+    return images.select(np.array(kept, dtype=np.int64))
 
-    squares, _ = open_squares(images.pictures, preprocessing, num_threads=2)
+
+def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool) -> Loader:
+    squares = stream_squares(images.pictures, preprocessing, num_threads=count_cores(), is_exact=is_exact)
     return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images))
 
 
 def _parts(number: int, label: Tensor, labels: NDArray[np.int64]) -> list[tuple[int, float]]:
-    """The classes in an image and their parts, where there are two pictures in it."""
+    """The classes in an image and their parts, the own one first, where there is another picture in it."""
     if not label.ndim:
         return []
     parts = {other: float(part) for other, part in enumerate(label) if part > 0.005}
     order = sorted(parts, key=lambda other: (other != number, other))
-    return [(int(labels[other]), parts[other]) for other in order] if len(order) > 1 else []
+    return [] if order == [number] else [(int(labels[other]), parts[other]) for other in order]
 
 
 def _describe(settings: RunSettings) -> str:
     """The settings that do something, in a line."""
     distortion, size = settings.distortion, settings.preprocessing.size
     changed = [field.name for field in fields(Distortion) if getattr(distortion, field.name) != field.default]
-    words = [f"{name.replace('_', ' ')} {_show(getattr(distortion, name))}" for name in changed if not name.startswith("pca_eigen")]
+    words = [f"{name.replace('_', ' ')} {_show(getattr(distortion, name))}".strip() for name in changed if not name.startswith("pca_eigen")]
     return f"{size}x{size}; left: as evaluation sees it; then: {', '.join(words) or 'nothing is changed'}"
 
 
