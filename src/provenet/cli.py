@@ -178,8 +178,8 @@ def check(
 
     Args:
         data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
-            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), tar shards, or a name: fashion-mini, fashion-mnist,
-            mnist, cifar10 or cifar100.
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
+            cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
         json: Print everything as JSON, each file by name.
@@ -244,7 +244,7 @@ def preview(
     It takes the options of `provenet train`, most of which change nothing that can be seen.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), IDX files, tar shards, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
         output: The file to write, a .png.
         model: A name of `provenet models`, chosen as `provenet train` does.
         pictures: How many, of different classes.
@@ -323,8 +323,8 @@ def train(
 
     Args:
         data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
-            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), tar shards, or a name: fashion-mini, fashion-mnist,
-            mnist, cifar10 or cifar100.
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
+            cifar10 or cifar100.
         model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.

@@ -22,10 +22,10 @@ class Reason(StrEnum):
     NO_LABELS = "a test folder without class folders"
     EMPTY_CLASS = "a class folder without pictures"
     BESIDE_IDX = "beside the IDX files"
+    BESIDE_CIFAR = "beside the files of CIFAR"
     BESIDE_SHARDS = "beside the shards"
     NO_FILE_INSIDE = "in a shard, a link or a device"
     LONELY_LABEL = "in a shard, a label without its picture"
-    BESIDE_CIFAR = "beside the files of CIFAR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Any DATA that the command line takes -> a DataSet. What it is, is asked in this order:
 
 1. a built-in name, such as `fashion-mini`;
-2. tar shards (`data.shard_addresses`): a folder of them, a `.tar`, a pattern of names, a list, an address elsewhere;
+2. tar shards: a folder of them, one, many by `{000..009}`, or a list of their addresses (`data.shard_addresses`);
 3. a file: a manifest, by its ending (`data.tables`), and nothing else;
 4. a folder with IDX files;
 5. a folder with the binary files of CIFAR, or above the folder that its archive makes;
@@ -26,7 +26,7 @@ from provenet.data.tables import KINDS, is_table
 from provenet.errors import DataError, show_path, suggest
 
 ENDINGS = ", ".join(KINDS)
-ACCEPTED = f"a folder of class folders, of IDX files or of CIFAR's binary files, a manifest ({ENDINGS}), tar shards, or a built-in set"
+ACCEPTED = f"a folder of class folders, of IDX files or of CIFAR's binary files, tar shards, a manifest ({ENDINGS}), or a built-in set"
 
 
 def open_data(

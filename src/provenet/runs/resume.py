@@ -75,8 +75,7 @@ def _go_on(
     try:
         skip_broken = settings.source.skip_broken
         on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
-        source = settings.source.data if data is None else data
-        data_set = open_data(source, watcher.progress, on_problem, allow_missing=skip_broken)
+        data_set = open_data(settings.source.data if data is None else data, watcher.progress, on_problem, allow_missing=skip_broken)
     except DataError as error:
         raise DataError(
             f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data FOLDER"
