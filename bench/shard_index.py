@@ -29,9 +29,8 @@ def main(num_pictures: int = 1_000_000) -> None:
         write_shard(path, num_pictures)
         started = time.perf_counter()
         open_index(path, "a.tar")
-        print(
-            f"{num_pictures:,} pictures, {path.stat().st_size / 1e9:.2f} GB: read for the first time in {time.perf_counter() - started:.1f} s"
-        )
+        gigabytes, seconds_first = path.stat().st_size / 1e9, time.perf_counter() - started
+        print(f"{num_pictures:,} pictures, {gigabytes:.2f} GB: read for the first time in {seconds_first:.1f} s")
         offsets_bytes = path.with_name("a.tar.offsets").stat().st_size
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = []
@@ -42,9 +41,7 @@ def main(num_pictures: int = 1_000_000) -> None:
         print(f"again in {1e3 * statistics.median(seconds):.0f} ms ({1e3 * min(seconds):.0f} to {1e3 * max(seconds):.0f}, {ROUNDS} rounds)")
         images = open_data(path).splits["all"]
         grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-        print(
-            f"{offsets_bytes / num_pictures:.0f} bytes a picture on disk, at most {max(0, grown) / num_pictures:.0f} more in memory at the peak"
-        )
+        print(f"{offsets_bytes / num_pictures:.0f} bytes a picture on disk, {max(0, grown) / num_pictures:.0f} more in memory at the peak")
         assert isinstance(images.pictures, ShardPictures)
         chosen = np.random.default_rng(0).integers(0, len(images), 20_000)
         started = time.perf_counter()

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -227,6 +226,7 @@ def test_a_folder_that_takes_no_files(tmp_path, make_disk):
     assert len(list((tmp_path / "cache" / "offsets").glob("*.offsets"))) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     path = write_tar(tmp_path / "a.tar", samples(300))
     code = f"import provenet as pn; print(pn.open_data({str(path)!r}).splits['all'].fingerprint())"
@@ -251,6 +251,7 @@ def test_a_shard_cut_off_in_the_middle(tmp_path, where):
     assert str(open_collecting(path)[1][0]) == str(problems[0])  # told again, from the offset file
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_the_whole_pictures_of_a_cut_off_shard(tmp_path):
     from provenet.runs.train import train
 
@@ -453,21 +454,21 @@ def test_a_check_looks_into_shards(tmp_path, check):
     write_tar(tmp_path / "s" / "a.tar", {**samples(8), "x.wav": b"x", "y.wav": b"y"})
     checkup = check(tmp_path / "s")
     assert "ignored  2 x no picture by its ending" in str(checkup)
-    assert "16 pictures" in str(checkup) or "8 pictures" in str(checkup)
+    assert "s: 8 pictures of 2 classes" in str(checkup)
+    assert [look.size_bytes for look in checkup.facts.looks if look.path.endswith("0003.png")] == [len(png(3))]
 
 
-def test_ten_thousand_pictures_take_little_memory_and_time(tmp_path):
+def test_thousands_of_pictures_take_little_memory_and_time(tmp_path):
     path = write_tar(
         tmp_path / "a.tar",
-        [(name, content) for n in range(10_000) for name, content in ((f"{n:08}.jpg", b"x" * 40), (f"{n:08}.cls", b"1"))],
+        [(name, content) for n in range(4_000) for name, content in ((f"{n:08}.jpg", b"x" * 40), (f"{n:08}.cls", b"1"))],
     )
     index = open_index(path, "a.tar")
     arrays = (index.offsets, index.sizes, index.ends, index.labels, index.text)
-    assert sum(array.nbytes for array in arrays) / 10_000 < 50
+    assert sum(array.nbytes for array in arrays) / 4_000 < 50
     started = time.perf_counter()
     open_index(path, "a.tar")
     again = time.perf_counter() - started
     started = time.perf_counter()
     index_shard(path, "a.tar")
     assert again < (time.perf_counter() - started) / 3
-    shutil.rmtree(tmp_path / "cache", ignore_errors=True)

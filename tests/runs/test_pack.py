@@ -84,7 +84,7 @@ def test_others_can_read_them(tmp_path, flowers):
 
 def test_pictures_in_arrays_become_png(tmp_path, mini, monkeypatch):
     digits = DataSet("digits", {"all": take(mini["test"], per_class=4)}, can_mirror=False)
-    monkeypatch.setattr(packing, "open_data", lambda *_: digits)
+    monkeypatch.setattr(packing, "open_data", lambda *_, **__: digits)
     pn.pack("digits", tmp_path / "out")
     after = pn.open_data(tmp_path / "out")
     images, packed, order = digits.splits["all"], after.splits["all"], permutation(40, seed=0, epoch=0)

@@ -9,14 +9,13 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from provenet.data.index import ImageSet
-from provenet.data.pictures import PixelArray
+from provenet.data.pictures import EncodedPictures, Pictures, PixelArray
 from provenet.data.squares import Progress
 from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
@@ -102,7 +101,7 @@ def _choose_shown(splits: dict[str, ImageSet]) -> dict[str, set[int]]:
 def _look(images: ImageSet, split: str, index: int, *, is_shown: bool) -> Look:
     path, label, found = images.pictures.where(index), images.classes[images.labels[index]], images.pictures.file(index)
     file = None if found is None else path if os.fspath(found) == path else os.fspath(found)  # one text for both: there may be millions
-    size_bytes = _size_bytes(found)
+    size_bytes = _size_bytes(images.pictures, index)
     try:
         picture = images.pictures.rgb(index)
     except ImageError as error:
@@ -134,8 +133,6 @@ def _thumbnail(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _size_bytes(file: Path | None) -> int | None:
-    try:
-        return file.stat().st_size if file else None
-    except (OSError, ValueError):
-        return None
+def _size_bytes(pictures: Pictures, index: int) -> int | None:
+    found = pictures.size_bytes(index) if isinstance(pictures, EncodedPictures) else -1
+    return None if found < 0 else found

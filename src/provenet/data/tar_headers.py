@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from provenet.errors import DataError, printable
+from provenet.errors import DataError, printable, show_path
 
 BLOCK_BYTES = 512
 LONGEST_NAME_BYTES = 65_536  # of a GNU name or all PAX records of a member
@@ -65,7 +65,7 @@ def read_members(tar: TarBytes, where: str) -> Iterator[Member]:
     place = 0
     name: bytes | None = None  # of the next member, where a header before it tells
     size: int | None = None
-    last = "nothing"
+    last = b"nothing"
     while True:
         header = tar.read(place, BLOCK_BYTES)
         if len(header) < BLOCK_BYTES:
@@ -112,7 +112,7 @@ def read_members(tar: TarBytes, where: str) -> Iterator[Member]:
             name = prefix + b"/" + name if prefix else name
         if content + size_bytes > tar.size_bytes:
             raise _cut_off(where, last)
-        last = printable(os.fsdecode(name).encode("utf-8", "replace").decode())
+        last = name
         yield Member(name, content, size_bytes, is_file and not name.endswith(b"/"))
         place = content + _padded(size_bytes)
         name, size = None, None
@@ -172,15 +172,21 @@ def _sparse(where: str) -> DataError:
     return DataError(f"{where}: expected plain files in it, found a sparse or split one; pack it again without --sparse", "no shard")
 
 
-def _damaged(where: str, place: int, last: str) -> DataError:
+def _damaged(where: str, place: int, last: bytes) -> DataError:
     return DataError(
-        f"{where}: expected a tar header at byte {place:,}, found something else; the last whole member is {last}; fetch the shard again",
+        f"{where}: expected a tar header at byte {place:,}, found something else; "
+        f"the last whole member is {_shown(last)}; fetch the shard again",
         "cut-off shard",
     )
 
 
-def _cut_off(where: str, last: str) -> CutOffError:
+def _shown(name: bytes) -> str:
+    return printable(show_path(os.fsdecode(name[:4_096])))
+
+
+def _cut_off(where: str, last: bytes) -> CutOffError:
     return CutOffError(
-        f"{where}: expected the end of a tar, found the file to end before it; the last whole member is {last}; fetch the shard again",
+        f"{where}: expected the end of a tar, found the file to end before it; "
+        f"the last whole member is {_shown(last)}; fetch the shard again",
         "cut-off shard",
     )

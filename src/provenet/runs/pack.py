@@ -86,7 +86,8 @@ def pack(
         raise SettingsError(f"--longest-side: expected 1 to 65,500 pixels, found {longest_side}")
     folder = Path(output)
     refuse_inside(folder, os.fspath(data))
-    data_set = _join_classes(open_data(data, watcher.progress, refuse_or_note(skip_broken=skip_broken, watcher=watcher)))
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = _join_classes(open_data(data, watcher.progress, on_problem, allow_missing=skip_broken))
     options = f"{shard_megabytes:g} {longest_side}"
     fingerprints = [f"{split} {images.fingerprint()}" for split, images in data_set.splits.items()]
     begun = Pack(" | ".join([options, *fingerprints]), data_set.can_mirror)
