@@ -7,11 +7,13 @@ training, which makes them smaller first, finds the same mean and a slightly sma
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 UNITS = 2**32
 """What a picture's mean is counted in: a fraction of a level of 0 to 255."""
 LEVELS = 255
+_LEVELS = np.arange(256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,9 @@ class ChannelTotals:
         width, height = picture.size
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        counts = picture.crop((left, top, left + side, top + side)).histogram()
-        channels = [counts[256 * channel : 256 * (channel + 1)] for channel in range(3)]
-        red, green, blue = (sum(level * count for level, count in enumerate(channel)) * UNITS // side**2 for channel in channels)
-        squares = (sum(level * level * count for level, count in enumerate(channel)) * UNITS // side**2 for channel in channels)
-        red_square, green_square, blue_square = squares
+        counts = np.array(picture.crop((left, top, left + side, top + side)).histogram(), dtype=np.int64).reshape(3, 256)
+        red, green, blue = (total * UNITS // side**2 for total in (counts @ _LEVELS).tolist())
+        red_square, green_square, blue_square = (total * UNITS // side**2 for total in (counts @ _LEVELS**2).tolist())
         return cls(1, (red, green, blue), (red_square, green_square, blue_square))
 
     def __add__(self, other: "ChannelTotals") -> "ChannelTotals":
