@@ -161,6 +161,12 @@ def test_networks_are_compared(trained, capsys):
         (["summary", "lenet5", "--names", "authors"], "lenet5: expected a network whose authors gave its layers names, found none"),
         (["verify", "alexnte"], "no network matches 'alexnte'; did you mean 'alexnet'"),
         (["train", "fashion-mini", "--init", "random"], "--init"),
+        (["train", "fashion-mini", "--augment", "heavy"], '--augment. Choose from: "none", "light", "standard"'),
+        (["train", "fashion-mini", "--augment", "modern"], "distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map'"),
+        (["train", "fashion-mini", "--colours", "nowhere.toml"], "nowhere.toml: expected a file of colours, found nothing readable"),
+        (["colours", "fashion-mini"], "fashion-mini: expected pictures in colour, found grey ones"),
+        (["preview", "fashion-mini"], "--output"),
+        (["preview", "fashion-mini", "-o", "sheet.gif"], "sheet.gif: expected a file that ends in .png, found .gif"),
         (["modles"], "modles"),
     ],
 )
@@ -249,9 +255,17 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
         main(capsys, "evaluate", bundle, "fashion-mini", "--report", "new.html")
 
 
+def test_what_training_will_show_is_drawn(capsys, tmp_path):
+    words = "preview", "fashion-mini", "--model", "lenet5_softmax", "--augment", "lenet5", "--pictures", "2", "-o", tmp_path / "sheet.png"
+    assert main(capsys, *words)[0] == f"{tmp_path / 'sheet.png'} shows what lenet5_softmax will see\n"
+    told = json.loads(main(capsys, *words, "--json", "--shift-pixels", "1")[0])
+    assert set(told) == {"file", "preprocessing", "distortion"}
+    assert (told["distortion"]["shift_pixels"], told["distortion"]["shear_degrees"], told["preprocessing"]["size"]) == (1, 15.0, 32)
+
+
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "difference", "draw", "verify", "check", "train", "resume", "evaluate", "predict")
+    names = ("models", "summary", "difference", "draw", "verify", "check", "colours", "preview", "train", "resume", "evaluate", "predict")
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
@@ -260,6 +274,8 @@ def test_the_options_are_decided_on_purpose():
         "draw": "network output unfold input json",
         "verify": "names json",
         "check": "data output val_fraction quarantine json",
+        "colours": "data output json",
+        "preview": "data output model wishes pictures json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device json",

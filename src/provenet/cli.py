@@ -178,7 +178,9 @@ def check(
     Ends with status 0 where training would work and nothing is wrong, 1 where there are problems.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
+            cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
         quarantine: Move the files that cannot be read to this folder, and write there what came from where. Else nothing is moved.
@@ -199,6 +201,112 @@ def check(
 
 
 @app.command
+def colours(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Flag = False,
+) -> None:
+    """Measure the colours of the training pictures: their mean, and the principal components that `train --colours` varies them along.
+
+    Args:
+        data: A folder of class folders (or of train, val and test with these).
+        output: The file to write, for --colours: it ends in .toml.
+        json: Print a JSON object: {pictures, mean, pca_eigenvalues, pca_eigenvectors}, of pixels of 0 to 1.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.colours import find_colours, show_colours
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        found = find_colours(data, output=output, watcher=terminal)
+    if json:
+        _print_json(vars(found))
+    else:
+        print(show_colours(found))
+        if output:
+            print(f"Train with them: provenet train {shlex.quote(data)} --augment alexnet --colours {shlex.quote(str(output))}")
+
+
+@app.command
+def preview(
+    data: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    model: str | None = None,
+    wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
+    pictures: int = 8,
+    json: Flag = False,
+) -> None:
+    """Look at what a network will be shown in training: some pictures, each as evaluation sees it, then as eight passes would.
+
+    It takes the options of `provenet train`, most of which change nothing that can be seen.
+
+    Args:
+        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        output: The file to write, a .png.
+        model: A name of `provenet models`, chosen as `provenet train` does.
+        pictures: How many, of different classes.
+        json: Print {file, preprocessing, distortion} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.preview import preview as draw_preview
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        settings = draw_preview(data, model, output=output, num_pictures=pictures, watcher=terminal, **vars(wishes))
+    if json:
+        sections = settings.to_dict()
+        _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
+    else:
+        print(f"{printable(str(output))} shows what {settings.source.model} will see")
+
+
+@app.command
+def pack(
+    data: str,
+    output: Path,
+    /,
+    *,
+    shard_megabytes: float = 512,
+    longest_side: int | None = None,
+    skip_broken: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Write pictures into tar shards (WebDataset's convention), mixed and with their labels: what training reads fastest.
+
+    One that was stopped or killed goes on when the same command runs again.
+
+    Args:
+        data: Whatever `provenet train` takes.
+        output: A new folder, for train-000000.tar … and classes.txt.
+        shard_megabytes: The largest size of a shard, in millions of bytes.
+        longest_side: Reduce longer pictures to so many pixels; all others are copied as they are.
+        skip_broken: Leave out pictures that cannot be decoded, and say how many.
+        json: Print {folder, shards, pictures, skipped, bytes} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.pack import pack as run_pack
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        packed = run_pack(
+            data, output, shard_megabytes=shard_megabytes, longest_side=longest_side, skip_broken=skip_broken, watcher=terminal
+        )
+    if json:
+        _print_json(packed.to_dict())
+        return
+    left_out = f", {packed.skipped:,} broken ones left out" if packed.skipped else ""
+    print(f"{packed.pictures:,} pictures in {packed.shards:,} shards of {packed.bytes / 1e6:,.1f} MB together{left_out}. Try:")
+    print(f"  provenet train {shlex.quote(str(packed.folder))}")
+
+
+@app.command
 def train(
     data: str | None = None,
     /,
@@ -216,7 +324,9 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
+        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
+            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
+            cifar10 or cifar100.
         model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
@@ -292,7 +402,7 @@ def evaluate(
 
     Args:
         bundle: A model.safetensors, or the run folder it is in.
-        data: A folder of class folders or a built-in name; classes are joined by name.
+        data: A folder of class folders, a manifest or a built-in name, as for train; classes are joined by name.
         split: Which part; by default test, else val, else all.
         report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, in one page.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.

@@ -67,8 +67,8 @@ class Evaluation:
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> int:
-    """How many of [N, K] have their largest logit at their label [N]."""
-    return int((logits.argmax(1) == labels).sum())
+    """How many of [N, K] have their largest logit at their label [N], or at the likeliest class of [N, K]."""
+    return int((logits.argmax(1) == (labels.argmax(1) if labels.ndim == 2 else labels)).sum())
 
 
 class Totals:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from provenet.data.builtin import PublishedFile, fetch
+from provenet.data.fetch import PublishedFile, fetch
 from provenet.errors import DataError
 
 CONTENT = bytes(range(256)) * 4_000

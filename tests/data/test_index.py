@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import take, write_class_folders
-from provenet.data.builtin import FASHION_FILES, fetch, read_fashion_mnist
+from provenet.data.builtin import FASHION_FILES, read_fashion_mnist
+from provenet.data.fetch import fetch
 from provenet.data.holdout import LARGEST_DEFAULT_HOLDOUT, Memory, choose_holdout, default_fraction, divide
 from provenet.data.idx import read_idx, write_idx
 from provenet.data.ignored import Reason
@@ -136,7 +137,7 @@ def test_folders_that_cannot_be_used(tmp_path, class_folders, mini):
     cases[tmp_path / "nowhere"] = "found nothing there; known: fashion-mini, fashion-mnist"
     cases["fashion-mnits"] = "did you mean 'fashion-mnist'"
     (tmp_path / "file").touch()
-    cases[tmp_path / "file"] = "found a file; point at the folder"
+    cases[tmp_path / "file"] = "expected a folder of class folders, of IDX files .* a manifest .*found a file; point at the folder"
     (tmp_path / "bare").mkdir()
     cases[tmp_path / "bare"] = "expected a folder for each class"
     twice = tmp_path / "twice"
@@ -368,7 +369,8 @@ def test_everything_that_is_passed_over_is_recorded_with_its_reason(class_folder
     data = open_data(folder)
     assert {item.path.removeprefix(f"{folder}/"): item.reason for item in data.ignored} == expected
     assert len(data.ignored) == len(expected)
-    assert set(expected.values()) == set(Reason) - {Reason.BESIDE_IDX}
+    elsewhere = {Reason.BESIDE_IDX, Reason.BESIDE_CIFAR, Reason.BESIDE_SHARDS, Reason.NO_FILE_INSIDE, Reason.LONELY_LABEL}
+    assert set(expected.values()) == set(Reason) - elsewhere
     told = "\n".join(data.notes)
     assert f"{folder}/train/Trouser: passed over what is no picture by its ending (1 .csv, 1 no ending)" in told
     assert f"{folder}/train: passed over 1 pictures beside the class folders, of no class" in told

@@ -75,10 +75,10 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
         assert torch.equal(one.labels, other.labels)
 
 
-@pytest.mark.parametrize("num_threads", [1, 8])
+@pytest.mark.parametrize("num_threads", [0, 1, 8])
 def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
     images = open_data(class_folders(per_class=20)).splits["all"]
-    squares = SquaresOnDisk(images.pictures, GREY, num_threads, np.zeros(len(images), np.uint64))
+    squares = SquaresOnDisk(images.pictures, GREY, np.zeros(len(images), np.uint64), num_threads=num_threads)
     loader = Loader(squares, images.labels, GREY, batch_size=7)
     reference = Loader(open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7)
     pairs = zip(
@@ -145,8 +145,8 @@ def test_every_broken_picture_is_found_at_the_start(class_folders):
 def test_colour_nets_see_grey_pictures_and_grey_nets_colour(mini):
     images = take(mini["train"], per_class=3, classes=2)
     colour = Preprocessing(size=28, resize=28, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
-    three = next(open_squares(images.pictures, colour, num_threads=1)[0].batches(iter([np.arange(6)])))
-    one = next(open_squares(images.pictures, GREY, num_threads=1)[0].batches(iter([np.arange(6)])))
+    three = next(open_squares(images.pictures, colour, num_threads=1)[0].batches(iter([np.arange(6)]))).pixels
+    one = next(open_squares(images.pictures, GREY, num_threads=1)[0].batches(iter([np.arange(6)]))).pixels
     assert torch.equal(three, one.expand(-1, -1, -1, 3))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from provenet.data.order import permutation, sample_order
+from provenet.data.order import Order, permutation
 from provenet.data.random import Purpose, draw, integers_below, philox
 
 # Known answers of Random123, the authors' own library (kat_vectors, philox4x32 with 10 rounds).
@@ -51,5 +51,6 @@ def test_each_epoch_sees_every_sample_once_in_an_order_of_its_own():
 def test_batches_are_cuts_of_one_endless_sequence(batch_size):
     endless = np.concatenate([permutation(50, seed=9, epoch=epoch) for epoch in range(8)])
     for k in range(len(endless) // batch_size):
-        batch = sample_order(k * batch_size, batch_size, num_samples=50, seed=9)
+        order = Order(50, seed=9)
+        batch = order.samples(order.places(k * batch_size, batch_size))
         assert np.array_equal(batch, endless[k * batch_size : (k + 1) * batch_size])

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 import provenet as pn
-from provenet.data.squares import open_squares
 from provenet.errors import BundleError, DataError, ModelError, SettingsError, SnapshotError, TrainingError
 from provenet.runs.pages import RunPages
 from provenet.runs.resume import resume
@@ -355,7 +354,7 @@ def test_a_loss_that_is_no_number_leaves_what_was_good(pictures, tmp_path):
 @pytest.fixture
 def from_disk(monkeypatch):
     """Every picture is decoded when it is needed."""
-    monkeypatch.setattr(open_squares, "__kwdefaults__", {**open_squares.__kwdefaults__, "largest_in_memory_bytes": 0})
+    monkeypatch.setattr("provenet.data.squares.LARGEST_IN_MEMORY_BYTES", 0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -391,7 +390,7 @@ def test_a_picture_that_vanishes_while_it_trains(pictures, tmp_path, from_disk):
 
 def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk, monkeypatch):
     whole(pictures, tmp_path / "whole")
-    told = Told(4, lambda: monkeypatch.setattr("provenet.data.squares.SquaresOnDisk._decode_into", None))
+    told = Told(4, lambda: monkeypatch.setattr("provenet.data.squares.SquaresOnDisk._square", None))
     with pytest.raises(TypeError) as mistake:
         train(pictures, "resnet8_cifar", output=tmp_path / "run", watcher=told, epochs=5, batch_size=8)
     assert mistake.value.__notes__ == [f"all of it is kept; go on: provenet resume {tmp_path / 'run'}"]

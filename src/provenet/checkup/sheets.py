@@ -77,9 +77,9 @@ def caption_name(label: str, number: int, font: Font) -> str:
 def _draw_caption(
     draw: ImageDraw.ImageDraw, facts: Facts, label: str, shown: Sequence[Look], duplicates: Mapping[bytes, Duplicates], width: int
 ) -> None:
-    large, small = _font(24), _font(14)
+    large, small = font_of(24), font_of(14)
     name = caption_name(label, facts.classes.index(label) + 1, large)
-    draw.text((MARGIN, 20), _cut_to(name, large, width - 2 * MARGIN), fill=TEXT, font=large)
+    draw.text((MARGIN, 20), cut_to(name, large, width - 2 * MARGIN), fill=TEXT, font=large)
     splits = [split for split in facts.splits if facts.pictures[label, split]]
     counts = ", ".join(
         f"{split} {facts.pictures[label, split]:,}{' (held out)' if split == 'val' and facts.held_out_from else ''}" for split in splits
@@ -106,7 +106,7 @@ def _legend(shown: Sequence[Look], duplicates: Mapping[bytes, Duplicates]) -> li
 def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, look: Look, group: Duplicates | None) -> None:
     right, bottom = left + THUMBNAIL_PIXELS, top + THUMBNAIL_PIXELS
     draw.rectangle((left, top, right - 1, bottom - 1), fill=TILE)
-    font = _font(12)
+    font = font_of(12)
     if look.thumbnail is None:
         draw.line((left, top, right - 1, bottom - 1), fill=RED, width=2)
         draw.line((left, bottom - 1, right - 1, top), fill=RED, width=2)
@@ -134,7 +134,8 @@ def _frame_colour(group: Duplicates) -> tuple[int, int, int]:
 
 
 @cache
-def _font(size: int) -> Font:
+def font_of(size: int) -> Font:
+    """The built-in font of that height in pixels."""
     return ImageFont.load_default(size)
 
 
@@ -145,7 +146,8 @@ def _can_draw(character: str, font: Font) -> bool:
     return (mask.size, bytes(mask)) != (missing.size, bytes(missing))
 
 
-def _cut_to(text: str, font: Font, width: int) -> str:
+def cut_to(text: str, font: Font, width: int) -> str:
+    """The beginning of a text that is at most so wide."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -38,7 +38,7 @@ def _lines(checkup: Checkup) -> Iterator[str]:
     if facts.ignored:
         yield ""
     for reason, items in by_reason(facts.ignored):
-        yield f"ignored  {len(items):,} x {reason}"
+        yield f"ignored  {sum(item.count for item in items):,} x {reason}"
         yield from _cut([item.path for item in items])
     yield ""
     yield f"A picture of each class: {printable(show_path(checkup.page))}"

@@ -1,33 +1,61 @@
 """Batches of images for training and for evaluation, ready for the network.
 
-Training reads the endless sequence of order.py from any step on; evaluation reads every picture once, in order. Normalisation and
-distortion are done for the whole batch on the device. Letters: B batch, S window, C channels.
+Training reads the endless sequence of order.py from any step on; evaluation reads every picture once, in order. Several processes
+share each global batch; what is in it does not depend on how many they are. Normalisation and distortion are done for the whole batch on
+the device. Letters: B batch, S window, C channels.
 """
 
 import hashlib
 from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import tee
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provenet.data.distort import distort
 from provenet.data.distortion import Distortion
-from provenet.data.order import epochs_and_positions, sample_order
-from provenet.data.squares import Squares
+from provenet.data.index import ImageSet
+from provenet.data.mixing import mix
+from provenet.data.order import Order
+from provenet.data.random import Places, Purpose, draw
+from provenet.data.squares import Asked, Shown, Squares, stream_squares
+from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing, window
+from provenet.runtime import count_cores
 
 
 class Batch(NamedTuple):
-    """Normalised images float32 [B, C, S, S] and their class numbers [B], on the device."""
+    """Normalised images float32 [B, C, S, S] and their class numbers [B], on the device; probabilities [B, K] of mixed ones."""
 
     images: Tensor
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of each global batch a process computes: the `rank`-th of `num_processes` nearly equal ones."""
+
+    rank: int = 0
+    num_processes: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.num_processes:
+            raise SettingsError(f"share: expected a rank of 0 to {self.num_processes - 1}, found {self.rank}")
+
+    def rows(self, batch_size: int) -> range:
+        """Its rows of a global batch."""
+        return range(self.rank * batch_size // self.num_processes, (self.rank + 1) * batch_size // self.num_processes)
+
+
 class Loader:
-    """The batches of one set of stored squares with their labels [N]."""
+    """The batches of one set of stored squares with their labels [N].
+
+    Iterating gives the training batches of an endless sequence from `next_step` on; `state_dict` is all that is needed to go on.
+    """
 
     def __init__(
         self,
@@ -37,15 +65,63 @@ class Loader:
         *,
         batch_size: int,
         device: torch.device | str = "cpu",
+        seed: int = 0,
+        distortion: Distortion | None = None,
+        share: Share | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.squares = squares
         self.labels = labels
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.seed = seed
+        self.distortion = distortion or Distortion()
+        self.share = share or Share()
+        self.num_classes = num_classes or int(labels.max(initial=0)) + 1
+        self.next_step = 0
+
+    @classmethod
+    def of(
+        cls,
+        images: ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        num_threads: int | None = None,
+        skip_broken: bool = False,
+        **options: Any,
+    ) -> "Loader":
+        """A loader of pictures that are decoded as they are needed, by as many threads as there are cores.
+
+        With `skip_broken`, one that cannot be decoded is replaced by the next one that can; `loader.squares.broken` has them.
+        """
+        threads = count_cores() if num_threads is None else num_threads
+        squares = stream_squares(images.pictures, preprocessing, num_threads=threads, is_exact=False)
+        squares.may_replace = skip_broken
+        return cls(squares, images.labels, preprocessing, batch_size=batch_size, num_classes=len(images.classes), **options)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.training_batches(self.next_step, None, seed=self.seed, distortion=self.distortion):
+            self.next_step += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the sequence of global batches is: a few numbers, the same in every process."""
+        return {"seed": self.seed, "batch_size": self.batch_size, "num_samples": len(self), "next_step": self.next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there, on any number of threads and processes. Raises SettingsError for the state of another sequence."""
+        for name, here in self.state_dict().items():
+            if name != "next_step" and state.get(name) != here:
+                raise SettingsError(f"loader state: expected {name} = {here}, as this loader has, found {state.get(name)}; give it its own")
+        step = state.get("next_step")
+        if type(step) is not int or step < 0:
+            raise SettingsError(f"loader state: expected a step of 0 or more in next_step, found {step!r}")
+        self.next_step = step
 
     def fingerprint(self) -> str:
         """A short name for exactly these pixels and labels, in this order."""
@@ -53,39 +129,71 @@ class Loader:
         digest.update(self.squares.content.astype("<u8").tobytes())
         return digest.hexdigest()[:16]
 
-    def training_batches(self, first_step: int, last_step: int, *, seed: int, distortion: Distortion) -> Generator[Batch, None, None]:
-        """Global batches first_step .. last_step - 1; each depends on the seed and its own number only."""
-        size = self.batch_size
-        steps = range(first_step, last_step)
-        samples = (sample_order(step * size, size, len(self), seed) for step in steps)
-        for step, squares in zip(steps, self.squares.batches(samples), strict=True):
-            epochs, positions = epochs_and_positions(step * size, size, len(self))
-            labels = self.labels[sample_order(step * size, size, len(self), seed)]
-            yield self._batch(squares, labels, distortion, seed, epochs, positions)
+    def training_batches(
+        self, first_step: int, last_step: int | None, *, seed: int, distortion: Distortion
+    ) -> Generator[Batch, None, None]:
+        """The share that is ours of global batches first_step .. last_step - 1, or for ever.
+
+        Each depends on the seed, its own number and its size only.
+        """
+        order = Order(len(self), seed, self.squares.pictures.blocks())
+        rows = self._rows(with_partners=distortion.mixes)
+        steps = iter(range(first_step, 2**62 if last_step is None else last_step))
+        here, ahead = tee(order.places(step * self.batch_size, self.batch_size).select(rows) for step in steps)
+        for places, shown in zip(here, self._show(order, ahead, distortion), strict=True):
+            yield self._distorted(shown, places, distortion)
 
     def evaluation_batches(self) -> Iterator[Batch]:
-        """Every picture once, in order, undistorted; the last batch may be smaller."""
-        starts = range(0, len(self), self.batch_size)
+        """Every picture once, in order, undistorted; the last batch may be smaller. Processes take batches in turn."""
+        starts = range(self.share.rank * self.batch_size, len(self), self.share.num_processes * self.batch_size)
         numbers = (np.arange(start, min(start + self.batch_size, len(self))) for start in starts)
-        for start, squares in zip(starts, self.squares.batches(numbers), strict=True):
-            windows = window(squares.to(self.device), self.preprocessing.size)
-            labels = torch.from_numpy(self.labels[start : start + self.batch_size]).to(self.device)
-            yield Batch(self.preprocessing.normalise(windows), labels)
+        for shown in self.squares.batches(numbers):
+            windows = window(shown.pixels.to(self.device), self.preprocessing.size)
+            yield Batch(self.preprocessing.normalise(windows), self._labels_of(shown))
 
-    def _batch(
-        self,
-        squares: Tensor,
-        labels: NDArray[np.int64],
-        distortion: Distortion,
-        seed: int,
-        epochs: NDArray[np.int64],
-        positions: NDArray[np.int64],
-    ) -> Batch:
-        squares = squares.to(self.device)
-        moves = distortion.moves(seed, epochs, positions)
+    def _show(self, order: Order, places: Iterator[Places], distortion: Distortion) -> Iterator[Shown]:
+        """Stored squares, where a window of them is all that is asked for, else boxes of the pictures themselves."""
+        if distortion.crop == "window":
+            return self.squares.batches(order.samples(batch) for batch in places)
+        return self.squares.crops((Asked(order.samples(batch), _box_words(batch)) for batch in places), distortion)
+
+    def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
+        """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
+        rows = self.share.rows(self.batch_size)
+        is_shared = self.share.num_processes > 1
+        return np.array([*rows, rows.stop % self.batch_size] if with_partners and is_shared and rows else rows, np.int64)
+
+    def _distorted(self, shown: Shown, places: Places, distortion: Distortion) -> Batch:
+        images, labels = self._windows(shown, places, distortion), self._labels_of(shown)
+        images = distort(images, distortion, places, self.preprocessing)
+        if not distortion.mixes or not len(labels):
+            return Batch(images, labels)
+        count = len(self.share.rows(self.batch_size))
+        following = torch.arange(1, count + 1, device=self.device) % len(images)
+        own = places.select(slice(0, count))
+        return Batch(*mix(images[:count], labels[:count], images[following], labels[following], distortion, own, self.num_classes))
+
+    def _windows(self, shown: Shown, places: Places, distortion: Distortion) -> Tensor:
+        """Cropped and mirrored: uint8 [B, S, S, C]."""
+        pixels, size = shown.pixels.to(self.device), self.preprocessing.size
+        moves = distortion.moves(*places)
+        if distortion.crop != "window":
+            return pixels if moves is None else _mirror(pixels, moves.mirrored.to(self.device))
         if moves is None:
-            windows = window(squares, self.preprocessing.size)
-        else:
-            rows, columns, mirrored = (move.to(self.device) for move in moves)
-            windows = window(squares, self.preprocessing.size, rows=rows, columns=columns, mirrored=mirrored)
-        return Batch(self.preprocessing.normalise(windows), torch.from_numpy(labels).to(self.device))
+            return window(pixels, size)
+        rows, columns, mirrored = (move.to(self.device) for move in moves)
+        return window(pixels, size, rows=rows, columns=columns, mirrored=mirrored)
+
+    def _labels_of(self, shown: Shown) -> Tensor:
+        return torch.from_numpy(self.labels[shown.samples]).to(self.device)
+
+
+def _box_words(places: Places) -> NDArray[np.uint64]:
+    """Four words for each sample that place its box: across, down, extent, aspect."""
+    across, down, _, extent = draw(places.seed, Purpose.DISTORTION, places.epochs, places.positions)
+    return np.stack([across, down, extent, draw(places.seed, Purpose.CROP, places.epochs, places.positions)[0]])
+
+
+def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Some of the images [B, S, S, C] turned left to right."""
+    return torch.where(mirrored[:, None, None, None], images.flip(2), images)

@@ -6,7 +6,7 @@ Letters: N pictures, R side of the stored square, C channels, H W pixels.
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,13 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from provenet.data.crops import Box, choose_reduction, cut, place_on_grid
 from provenet.data.decode import Header, convert_picture, decode_header, decode_picture, read_content, read_header, to_square
+from provenet.data.jpeg import Jpeg, UnusualJpegError, is_jpeg
 from provenet.data.paths import Paths
 from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
 
 FILES_ASKED = 64
 """Files, evenly spread over a set, whose headers are read to tell its colour and size."""
+
+ChooseBox = Callable[[int, int], Box]
+"""Width and height of an upright picture -> the part of it to show."""
 
 
 class Pictures(ABC):
@@ -31,7 +36,11 @@ class Pictures(ABC):
 
     @abstractmethod
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """The stored square of one picture, uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+        """The stored square of one picture, exactly: uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+
+    @abstractmethod
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """A part of one picture, quickly: uint8 [side, side, C]; a JPEG is decoded no larger than that needs. Raises ImageError."""
 
     @abstractmethod
     def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
@@ -59,6 +68,10 @@ class Pictures(ABC):
     @abstractmethod
     def identities(self) -> NDArray[np.uint64]:
         """A number for each picture that changes with it: of files by name and size, of an array by place and every pixel."""
+
+    def blocks(self) -> tuple[int, ...] | None:
+        """How many lie together in each shard, in their order; None where each can be read alone just as fast."""
+        return None
 
     @abstractmethod
     def native_channels(self) -> int:
@@ -94,6 +107,20 @@ class EncodedPictures(Pictures):
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         picture = decode_picture(self.content(index), preprocessing.channels, where=self.where(index))
         return to_square(picture, preprocessing)
+
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        content = self.content(index)
+        if is_jpeg(content):
+            try:
+                jpeg = Jpeg(content)
+                box = choose(jpeg.width, jpeg.height)
+                reduction = choose_reduction(box, side_pixels)
+                pixels = jpeg.decode(preprocessing.channels, reduction)
+                return cut(pixels, place_on_grid(box, reduction), side_pixels, preprocessing.interpolation, reduction=reduction)
+            except UnusualJpegError:
+                pass
+        picture = decode_picture(content, preprocessing.channels, where=self.where(index))
+        return _cut_picture(picture, choose, side_pixels, preprocessing)
 
     def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
         return decode_picture(self.content(index), 3, where=self.where(index), at_least_pixels=at_least_pixels)
@@ -173,6 +200,9 @@ class PixelArray(Pictures):
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         return to_square(convert_picture(self.picture(index), preprocessing.channels), preprocessing)
 
+    def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return _cut_picture(convert_picture(self.picture(index), preprocessing.channels), choose, side_pixels, preprocessing)
+
     def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
         del at_least_pixels
         return self.picture(index).convert("RGB")
@@ -207,6 +237,12 @@ class PixelArray(Pictures):
 
     def largest_side(self) -> int | None:
         return int(max(self.pixels.shape[1:3]))
+
+
+def _cut_picture(picture: Image.Image, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, preprocessing.channels)
+    box = place_on_grid(choose(picture.width, picture.height), 1)
+    return cut(pixels, box, side_pixels, preprocessing.interpolation)
 
 
 def content_number(content: bytes) -> int:

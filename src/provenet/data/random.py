@@ -5,6 +5,7 @@ numbers on any thread, in any process and after any restart, and on every versio
 """
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,26 @@ class Purpose(IntEnum):
 
     ORDER = 0
     DISTORTION = 1
+    GEOMETRY = 2
+    COLOUR = 3
+    NOISE = 4
+    ERASING = 5
+    MIXING = 6
+    BLOCKS = 7
+    FEISTEL = 8
+    CROP = 9
+
+
+class Places(NamedTuple):
+    """Where some samples stand in the endless sequence of training: all that decides their random numbers. Two arrays [N]."""
+
+    seed: int
+    epochs: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    def select(self, samples: slice | NDArray[np.int64]) -> "Places":
+        """Those of some of the samples."""
+        return Places(self.seed, self.epochs[samples], self.positions[samples])
 
 
 def philox(counter: tuple[NDArray[np.uint64], ...], key: tuple[int, int]) -> NDArray[np.uint64]:
@@ -37,13 +58,39 @@ def philox(counter: tuple[NDArray[np.uint64], ...], key: tuple[int, int]) -> NDA
     return np.stack([c0, c1, c2, c3])
 
 
-def draw(seed: int, purpose: Purpose, epochs: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Four random words of 32 bits for each (seed, epoch, position): two arrays [N] -> [4, N]."""
+def draw(
+    seed: int, purpose: Purpose, epochs: NDArray[np.int64], positions: NDArray[np.int64], block: int | NDArray[np.int64] = 0
+) -> NDArray[np.uint64]:
+    """Four random words of 32 bits for each (seed, epoch, position): two arrays [N] -> [4, N].
+
+    Whoever needs more than four asks again with another `block`, 0 to 2^24 - 1, one for all or one for each.
+    """
     where = positions.astype(np.uint64)
-    counter = where & _LOW, where >> _HALF, epochs.astype(np.uint64) & _LOW, np.full(len(where), int(purpose), np.uint64)
+    fourth = np.full(len(where), int(purpose), np.uint64) | np.asarray(block).astype(np.uint64) << np.uint64(8)
+    counter = where & _LOW, where >> _HALF, epochs.astype(np.uint64) & _LOW, fourth
     return philox(counter, (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF))
 
 
-def integers_below(limit: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """32-bit words -> whole numbers 0 .. limit - 1, uniform to one part in 2^32 / limit."""
-    return (words * np.uint64(limit) >> _HALF).astype(np.int64)
+def integers_below(limit: int | NDArray[np.int64], words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """32-bit words -> whole numbers 0 .. limit - 1, uniform to one part in 2^32 / limit; one limit for all or one for each."""
+    return (words * np.asarray(limit).astype(np.uint64) >> _HALF).astype(np.int64)
+
+
+def uniforms(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """32-bit words -> numbers above 0 and below 1, uniform, 2^-32 apart."""
+    return (words.astype(np.float64) + 0.5) * 2.0**-32
+
+
+def spread(words: NDArray[np.uint64], least: float, most: float) -> NDArray[np.float64]:
+    """32-bit words -> numbers uniform between two."""
+    return least + (most - least) * uniforms(words)
+
+
+def normals(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """32-bit words -> normal numbers of mean 0 and deviation 1, at most 6.8: [4, N] -> [4, N].
+
+    Box and Muller 1958, without the rejections of faster ways, so that every number has its own words.
+    """
+    radii = np.sqrt(-2 * np.log(uniforms(words[:2])))
+    angles = 2 * np.pi * uniforms(words[2:])
+    return np.concatenate([radii * np.cos(angles), radii * np.sin(angles)])

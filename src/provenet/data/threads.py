@@ -2,13 +2,20 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from provenet.errors import DataError
 
+J = TypeVar("J")
 T = TypeVar("T")
+BATCHES_AHEAD = 2
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -47,3 +54,29 @@ def decoding_threads(num_threads: int) -> Iterator[DecodingThreads]:
         yield threads
     finally:
         threads.close()
+
+
+def fill_ahead(
+    batches: Iterator[Sequence[J]], fill: Callable[[NDArray[np.uint8], J], T], shape: tuple[int, ...], num_threads: int
+) -> Iterator[tuple[NDArray[np.uint8], list[T]]]:
+    """For each batch of jobs [B], an array uint8 [B, *shape] whose rows `fill` has written, and what it returned for each [B].
+
+    In order, by threads some batches ahead; without threads (0) nothing is done before it is asked for.
+    """
+    if num_threads == 0:
+        for jobs in batches:
+            rows = np.empty((len(jobs), *shape), np.uint8)
+            yield rows, [fill(row, job) for row, job in zip(rows, jobs, strict=True)]
+        return
+    with decoding_threads(num_threads) as threads:
+
+        def start(jobs: Sequence[J]) -> tuple[NDArray[np.uint8], list[Future[T]]]:
+            rows = np.empty((len(jobs), *shape), np.uint8)
+            return rows, [threads.start(fill, row, job) for row, job in zip(rows, jobs, strict=True)]
+
+        waiting = deque(start(jobs) for jobs in islice(batches, BATCHES_AHEAD))
+        while waiting:
+            rows, filling = waiting.popleft()
+            results = [threads.wait_for(future) for future in filling]
+            waiting.extend(start(jobs) for jobs in islice(batches, 1))
+            yield rows, results

@@ -46,7 +46,7 @@ def check_data(
     """
     watcher = watcher or Silent()
     refusals: list[DataError] = []
-    data_set = open_data(data, watcher.progress, on_problem=refusals.append)
+    data_set = open_data(data, watcher.progress, on_problem=refusals.append, allow_missing=True)  # each is named below
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=os.fspath(data), model="", val_fraction=fraction)  # refuses what training would refuse
     root = Path(os.path.expanduser(source.data)) if _has_own_files(data_set) else None

@@ -1,10 +1,12 @@
 """From what a person asked to complete settings: whatever they left open is chosen by the network and the data."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
 from provenet.data.index import ImageSet
+from provenet.data.presets import preset_distortion
 from provenet.data.squares import Progress, open_squares
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
@@ -12,6 +14,7 @@ from provenet.models.classifier import InputSpec, Measured
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
+from provenet.runs.colours import read_colours, with_colours
 from provenet.runs.settings import RunSettings, Source
 from provenet.runs.wishes import Wishes
 from provenet.runtime import count_cores
@@ -40,16 +43,27 @@ def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror
         distortion=default_distortion(source.model, preprocessing, can_mirror=can_mirror),
         training=training,
     )
-    return override(settings, wishes)
+    return override(settings, wishes, can_mirror=can_mirror)
 
 
-def override(settings: RunSettings, wishes: Wishes) -> RunSettings:
-    """The settings with what was asked for put in; size and channels are decided with the network, not here."""
+def override(settings: RunSettings, wishes: Wishes, *, can_mirror: bool) -> RunSettings:
+    """The settings with what was asked for put in; size and channels are decided with the network, not here.
+
+    A preset of distortions takes the place of all of them, then come the colours, then what was asked for one by one.
+    """
+    if wishes.augment is not None:
+        settings = replace(settings, distortion=preset_distortion(wishes.augment, settings.preprocessing, can_mirror=can_mirror))
+    if wishes.colours is not None:
+        settings = replace(settings, distortion=with_colours(settings.distortion, read_colours(wishes.colours)))
     asked = {field.name: getattr(wishes, field.name) for field in fields(wishes) if getattr(wishes, field.name) is not None}
     if "learning_rate" in asked:
         asked["peak_learning_rate"] = asked.pop("learning_rate")
-    in_training = {name: value for name, value in asked.items() if hasattr(settings.training, name)}
-    in_distortion = {name: value for name, value in asked.items() if hasattr(settings.distortion, name)}
+
+    def known_to(section: Any) -> set[str]:
+        return {field.name for field in fields(section)}
+
+    in_training = {name: value for name, value in asked.items() if name in known_to(settings.training)}
+    in_distortion = {name: value for name, value in asked.items() if name in known_to(settings.distortion)}
     return replace(settings, training=replace(settings.training, **in_training), distortion=replace(settings.distortion, **in_distortion))
 
 
@@ -90,7 +104,7 @@ def _measured(preprocessing: Preprocessing, measured: Measured, train: ImageSet,
     if not len(sound):
         return preprocessing  # every one is broken, which is said when they are read
     totals = np.zeros((2, preprocessing.channels))
-    for pixels in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
+    for pixels, _ in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
         values = pixels.double() / 255
         totals += np.stack([values.mean((0, 1, 2)).numpy(), values.square().mean((0, 1, 2)).numpy()]) * len(pixels) / len(sound)
     mean, std = totals[0], np.sqrt(np.maximum(totals[1] - totals[0] ** 2, 1e-4))

@@ -85,11 +85,21 @@ def open_splits(settings: RunSettings, splits: TrainingSplits, device: torch.dev
                 images,
                 settings.preprocessing,
                 skip_broken=settings.source.skip_broken,
-                must_keep_classes=name == "train",
+                training=settings.distortion if name == "train" else None,
                 watcher=watcher,
             )
             batch_size = settings.training.batch_size if name == "train" else BATCH_SIZE
-            opened[name] = Split(sound, Loader(squares, sound.labels, settings.preprocessing, batch_size=batch_size, device=device))
+            opened[name] = Split(
+                sound,
+                Loader(
+                    squares,
+                    sound.labels,
+                    settings.preprocessing,
+                    batch_size=batch_size,
+                    device=device,
+                    num_classes=len(sound.classes),
+                ),
+            )
     return opened
 
 

@@ -51,12 +51,20 @@ class RunSettings:
     distortion: Distortion
     training: TrainingSettings
 
+    def __post_init__(self) -> None:
+        self.distortion.check_with(self.preprocessing)
+        if self.distortion.mixes and self.training.loss == "map":
+            raise SettingsError(
+                f"distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map' ({self.source.model}), found "
+                f"{self.distortion.mixup:g} and {self.distortion.cutmix:g}; it has no mixed labels: choose another --augment or --model"
+            )
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values, by section."""
         return {
             "run": asdict(self.source),
             "preprocessing": self.preprocessing.to_dict(),
-            "distortion": asdict(self.distortion),
+            "distortion": self.distortion.to_dict(),
             "training": asdict(self.training),
         }
 
@@ -72,7 +80,7 @@ class RunSettings:
         return cls(
             source=Source(**check_types(Source, values["run"], "run")),
             preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-            distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion")),
+            distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion", may_leave_out=True)),
             training=TrainingSettings.from_dict(values["training"]),
         )
 
@@ -85,20 +93,25 @@ def write_settings(settings: RunSettings, path: Path) -> None:
 
 def read_settings(path: str | os.PathLike[str]) -> RunSettings:
     """Read the file. Raises SettingsError with one line that names it and the setting."""
-    shown = show_path(path)
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise SettingsError(f"{shown}: expected a settings file, found something that is no file; check the path")
-        with open(path, "rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
-        if len(content) > LARGEST_BYTES:
-            raise SettingsError(f"{shown}: expected a settings file of at most {LARGEST_BYTES:,} bytes, found more; check the path")
-        values = tomllib.loads(content.decode())
-    except OSError as error:
-        raise SettingsError(f"{shown}: expected a settings file, found nothing readable ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error
+    values = read_toml(path, "a settings file")
     try:
         return RunSettings.from_dict(values)
     except SettingsError as error:
-        raise SettingsError(f"{shown}: {error}") from error
+        raise SettingsError(f"{show_path(path)}: {error}") from error
+
+
+def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """The values in a file of TOML that a person gave. Raises SettingsError with one line that names it and says `what` was expected."""
+    shown = show_path(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SettingsError(f"{shown}: expected {what}, found something that is no file; check the path")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise SettingsError(f"{shown}: expected {what} of at most {LARGEST_BYTES:,} bytes, found more; check the path")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise SettingsError(f"{shown}: expected {what}, found nothing readable ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{shown}: expected TOML, found something else ({error}); correct it") from error

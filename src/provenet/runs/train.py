@@ -9,7 +9,7 @@ from provenet.data.index import DataSet
 from provenet.data.sources import open_data
 from provenet.errors import SettingsError
 from provenet.runs.folder import make_run_folder
-from provenet.runs.pictures import SPLIT_SEED
+from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.plan import choose_model, make_settings, override
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
@@ -34,9 +34,9 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, shift_pixels
-    and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
-    at once, at the end.
+    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, augment,
+    colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where
+    there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -48,7 +48,7 @@ def train(
         _refuse_changes(asked, model, val_fraction)
         settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
     elif data is not None:
-        settings, data_set, splits = _plan(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
+        settings, data_set, splits = plan_run(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
     else:
         raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
@@ -73,13 +73,14 @@ def train(
         folder.release(remove_if_unused=is_new)
 
 
-def _plan(
+def plan_run(
     data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
 ) -> tuple[RunSettings, DataSet, TrainingSplits]:
     """Settings for a new run, chosen by its data where nothing was asked."""
     if model == "":
         raise SettingsError("--model: expected a name that `provenet models` lists, found nothing; leave it out to have one chosen")
-    data_set = open_data(data, watcher.progress)
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=data, model=model or "", init=asked.init or "trainable", val_fraction=fraction, skip_broken=skip_broken)
     splits = divide(data_set, val_fraction=fraction, seed=SPLIT_SEED)
@@ -96,9 +97,10 @@ def _repeat(
     source = dataclasses.replace(
         source, data=source.data if data is None else os.fspath(data), skip_broken=source.skip_broken or skip_broken
     )
-    data_set = open_data(source.data, watcher.progress)
+    on_problem = refuse_or_note(skip_broken=source.skip_broken, watcher=watcher)
+    data_set = open_data(source.data, watcher.progress, on_problem, allow_missing=source.skip_broken)
     splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
-    return override(dataclasses.replace(settings, source=source), asked), data_set, splits
+    return override(dataclasses.replace(settings, source=source), asked, can_mirror=data_set.can_mirror), data_set, splits
 
 
 def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None) -> None:

@@ -1,8 +1,12 @@
 """What may be asked of a training run: the options of `provenet train` and the keywords of `train`, in one list. Imports no torch."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
 
+from cyclopts import Parameter
+
+from provenet.data.preset_names import PRESET_NAMES, Augment, list_presets
 from provenet.errors import SettingsError, suggest
 from provenet.training.settings import Precision
 
@@ -27,6 +31,10 @@ class Wishes:
     """Side of the square the network sees, in pixels."""
     channels: int | None = None
     """1 for grey, 3 for colour."""
+    augment: Annotated[Augment | None, Parameter(help=f"How training pictures are varied. {list_presets()}", show_choices=False)] = None
+    """How training pictures are varied: a name of data/preset_names.py."""
+    colours: Path | None = None
+    """The file of `provenet colours`: its principal components of colour instead of ImageNet's."""
     shift_pixels: int | None = None
     """Largest random move of a training picture."""
     mirror: bool | None = None
@@ -48,6 +56,8 @@ def make_wishes(asked: dict[str, Any]) -> Wishes:
             raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
         if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
             raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
+    if asked.get("augment") is not None and asked["augment"] not in PRESET_NAMES:
+        raise SettingsError(f"--augment: no such preset {asked['augment']!r}. {list_presets()}")
     numbers = [name for name, hint in get_type_hints(Wishes).items() if hint == float | None]
     decimals: dict[str, Any] = {name: float(asked[name]) for name in numbers if isinstance(asked.get(name), int)}
     return Wishes(**{**asked, **decimals})

@@ -71,7 +71,8 @@ def fit(
 
     The network keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
 
-    `batches` yields (images [B, C, H, W], labels [B]) for every step that is left. Best is the highest top-1, then the lowest loss.
+    `batches` yields (images [B, C, H, W], labels [B], or probabilities of classes [B, K]) for every step that is left. Best is the
+    highest top-1, then the lowest loss.
     """
     net = state.net
     loss_function = make_loss(settings)

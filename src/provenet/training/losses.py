@@ -1,4 +1,4 @@
-"""Loss functions: logits [N, K] and labels [N] -> one number, the mean over the batch."""
+"""Loss functions: logits [N, K] and labels [N], or probabilities of classes [N, K] -> one number, the mean over the batch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ def maximum_a_posteriori(logits: Tensor, labels: Tensor, rubbish_distance: float
     """LeNet-5's loss (LeCun et al. 1998, equation 9) with logits = -distances.
 
     It is y_correct + log(exp(-j) + sum_i exp(-y_i)): a cross-entropy in which a rubbish class at the constant distance j competes, so
-    that distances to all wrong classes grow only until they no longer matter.
+    that distances to all wrong classes grow only until they no longer matter. Of labels only: a mixture has no place in it.
     """
     rubbish = logits.new_full((len(logits), 1), -rubbish_distance)
     return F.cross_entropy(torch.cat([logits, rubbish], dim=1), labels)

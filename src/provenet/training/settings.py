@@ -1,7 +1,7 @@
 """What a training run can be told: one dataclass for defaults, checks, help and the settings file."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from provenet.errors import SettingsError, suggest
 
@@ -65,23 +65,37 @@ class TrainingSettings:
         return cls(**check_types(cls, values, "training"))
 
 
-def check_types(kind: type, values: dict[str, Any], section: str) -> dict[str, Any]:
-    """The values of one section of a settings file, as the dataclass `kind` takes them.
+def check_types(kind: type, values: dict[str, Any], section: str, *, may_leave_out: bool = False) -> dict[str, Any]:
+    """The values of one section of a settings file, as the dataclass `kind` takes them: lists as tuples, whole numbers as decimals.
 
-    Raises SettingsError for the first that is unknown, missing or of another type.
+    Raises SettingsError for the first that is unknown, missing (unless what is left out has its default) or of another type.
     """
     known = {name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}}
     for name in values:
         if name not in known:
             raise SettingsError(f"{section}.{name}: no such setting; {suggest(name, known)}")
+    checked = {}
     for name, hint in known.items():
-        if name not in values:
+        if name in values:
+            checked[name] = _check_type(hint, values[name], f"{section}.{name}")
+        elif not may_leave_out:
             raise SettingsError(f"{section}.{name}: expected a value, found none; add it")
-        if type(values[name]) is int and abs(values[name]) >= 2**63:
-            raise SettingsError(f"{section}.{name}: expected a number of reasonable size, found one of 2^63 or more")
-        expected = hint if isinstance(hint, type) else str  # a Literal is checked for its words by the class itself
-        accepted = (int, float) if expected is float else expected
-        if not isinstance(values[name], accepted) or (expected is not bool and isinstance(values[name], bool)):
-            what = {float: "a number", int: "a whole number", bool: "true or false"}.get(expected, "a word in quotes")
-            raise SettingsError(f"{section}.{name}: expected {what}, found {values[name]!r}")
-    return {name: float(value) if known[name] is float else value for name, value in values.items()}
+    return checked
+
+
+def _check_type(hint: Any, value: Any, where: str) -> Any:
+    """The value as a field of the type `hint` takes it."""
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if not isinstance(value, list | tuple) or len(value) != len(parts):
+            what = "whole numbers" if parts[0] is int else "numbers"
+            raise SettingsError(f"{where}: expected a list of {len(parts)} {what}, found {value!r}")
+        return tuple(_check_type(part, number, where) for part, number in zip(parts, value, strict=True))
+    if type(value) is int and abs(value) >= 2**63:
+        raise SettingsError(f"{where}: expected a number of reasonable size, found one of 2^63 or more")
+    expected = hint if isinstance(hint, type) else str  # a Literal is checked for its words by the class itself
+    accepted = (int, float) if expected is float else expected
+    if not isinstance(value, accepted) or (expected is not bool and isinstance(value, bool)):
+        what = {float: "a number", int: "a whole number", bool: "true or false"}.get(expected, "a word in quotes")
+        raise SettingsError(f"{where}: expected {what}, found {value!r}")
+    return float(value) if expected is float else value  # type: ignore[arg-type]  # a number, as was checked

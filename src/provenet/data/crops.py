@@ -1,0 +1,86 @@
+"""The part of a picture that becomes a training image: a box drawn by its paper's rule, decoded no larger than it needs, resized.
+
+A box lies on the grid of the pixels that are decoded: where a JPEG is decoded at an eighth, on every eighth pixel. Its sides may end
+anywhere, so its scale is exactly the one that was drawn; what is seen is what Pillow shows of the same box, to a grey step in the mean.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from provenet.data.distortion import Distortion
+from provenet.preprocessing import Preprocessing
+
+LARGEST_REDUCTION = 8  # libjpeg decodes at a half, a quarter or an eighth in about the time of reading the file
+SPARE = 1.5
+"""How many times the pixels of the training image a reduced picture keeps along each side; see bench/crops.py."""
+
+
+class Box(NamedTuple):
+    """A part of an upright picture, in its pixels from its upper left corner; width and height need not be whole."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def draw_box(distortion: Distortion, preprocessing: Preprocessing, words: Sequence[int], width: int, height: int) -> Box:
+    """The box of one sample in a picture of that size, from four random words of 32 bits: across, down, extent, aspect.
+
+    `window`: the stored square, whole. `scale`: the short side becomes a random number of pixels, of which the box is `size` x `size`
+    (Simonyan and Zisserman 2014, section 3.1; He et al. 2015, section 3.4). `area`: a random part of the area, of a random aspect
+    (Szegedy et al. 2014, section 6).
+    """
+    across, down, extent, aspect = (word / 2**32 for word in words)
+    short = min(width, height)
+    if distortion.crop == "window":
+        return Box((width - short) // 2, (height - short) // 2, short, short)
+    if distortion.crop == "scale":
+        least, most = distortion.short_sides
+        side = min(short, short * preprocessing.size / (least + math.floor(extent * (most - least + 1))))
+        return Box(across * (width - side), down * (height - side), side, side)
+    least_area, most_area = distortion.area
+    pixels = (least_area + extent * (most_area - least_area)) * width * height
+    # Of the aspects asked for, those with which so large a box fits; drawing again until one fits would favour small boxes.
+    narrowest = min(max(distortion.aspect[0], pixels / height**2), width**2 / pixels)
+    widest = max(min(distortion.aspect[1], width**2 / pixels), narrowest)
+    chosen = narrowest * (widest / narrowest) ** aspect
+    box_width, box_height = min(math.sqrt(pixels * chosen), width), min(math.sqrt(pixels / chosen), height)
+    return Box(across * (width - box_width), down * (height - box_height), box_width, box_height)
+
+
+def choose_reduction(box: Box, side_pixels: int) -> int:
+    """The largest of 1, 2, 4 and 8 by which a picture may be reduced so that the box keeps SPARE times `side_pixels`."""
+    reduction = 1
+    while reduction < LARGEST_REDUCTION and min(box.width, box.height) / (2 * reduction) >= SPARE * side_pixels:
+        reduction *= 2
+    return reduction
+
+
+def place_on_grid(box: Box, reduction: int) -> Box:
+    """The box moved to the nearest pixel above and to the left of it that a picture so reduced has."""
+    return box._replace(left=math.floor(box.left / reduction) * reduction, top=math.floor(box.top / reduction) * reduction)
+
+
+def cut(pixels: NDArray[np.uint8], box: Box, side_pixels: int, interpolation: str, *, reduction: int = 1) -> NDArray[np.uint8]:
+    """The box, resized with antialiasing: uint8 [H, W, C], reduced by `reduction`, and a box on its grid -> uint8 [side, side, C]."""
+    height, width, channels = pixels.shape
+    left, top = int(box.left) // reduction, int(box.top) // reduction
+    box_width, box_height = min(box.width / reduction, width - left), min(box.height / reduction, height - top)
+    if (box_width, box_height) == (side_pixels, side_pixels):
+        return pixels[top : top + side_pixels, left : left + side_pixels]
+    # The filter reaches over the box's edge, as Pillow's does: so many pixels more.
+    right = min(width, left + math.ceil(box_width + box_width / side_pixels) + 2)
+    bottom = min(height, top + math.ceil(box_height + box_height / side_pixels) + 2)
+    # Copied by NumPy, because torch would do it in as many threads as the machine has, in every one of ours.
+    part = torch.from_numpy(np.array(pixels[top:bottom, left:right], order="C"))
+    resize = torch.ops.aten._upsample_bilinear2d_aa if interpolation == "bilinear" else torch.ops.aten._upsample_bicubic2d_aa
+    scales = side_pixels / box_height, side_pixels / box_width
+    resized = resize(part[None].permute(0, 3, 1, 2), [side_pixels, side_pixels], False, *scales)
+    found: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy().reshape(side_pixels, side_pixels, channels)
+    return found

@@ -1,0 +1,179 @@
+"""Boxes and crops: what the papers say of them, and what Pillow shows of the same box."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from provenet.data.crops import Box, choose_reduction, draw_box, place_on_grid
+from provenet.data.decode import LARGEST_PIXELS
+from provenet.data.distortion import Distortion
+from provenet.data.jpeg import Jpeg, UnusualJpegError
+from provenet.data.pictures import PictureFiles, PixelArray
+from provenet.data.sources import open_data
+from provenet.errors import ImageError
+from provenet.preprocessing import Preprocessing
+
+COLOUR = Preprocessing(size=64, resize=72, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+AREA = Distortion(crop="area", area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
+WORDS = np.random.default_rng(0).integers(0, 2**32, (4_000, 4), dtype=np.uint64).tolist()
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """A picture of real photographs, 900x660: the embedded clothes side by side, enlarged, as sharp as a photograph is, and tinted."""
+    shown = open_data("fashion-mini").splits["train"].pictures
+    tiles = [np.concatenate([shown.pixels[8 * row + column] for column in range(8)], axis=1) for row in range(6)]
+    grey = Image.fromarray(np.concatenate(tiles)[..., 0]).resize((900, 660), Image.Resampling.BICUBIC)
+    return ImageOps.colorize(grey, (10, 20, 60), (255, 240, 220), (150, 120, 110))
+
+
+def encoded(picture, **options):
+    out = io.BytesIO()
+    picture.save(out, **{"format": "JPEG", "quality": 90} | options)
+    return out.getvalue()
+
+
+def files(tmp_path, contents):
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return PictureFiles(tmp_path, list(contents))
+
+
+# Which box
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (4000, 20), (1, 1), (64, 64)])
+@pytest.mark.parametrize(
+    "distortion", [AREA, Distortion(crop="scale", short_sides=(64, 128)), Distortion(), Distortion(crop="area", aspect=(9, 10))]
+)
+def test_a_box_lies_inside_its_picture(width, height, distortion):
+    for words in [*WORDS[:300], [0] * 4, [2**32 - 1] * 4]:
+        box = draw_box(distortion, COLOUR, words, width, height)
+        assert min(box.left, box.top) >= 0
+        assert min(box.width, box.height) > 0
+        assert box.left + box.width <= width + 1e-6
+        assert box.top + box.height <= height + 1e-6
+
+
+def test_areas_are_uniform_and_aspects_too_in_their_logarithm():
+    """Szegedy et al. 2014, section 6: area distributed evenly between 8 and 100 percent, aspect between 3/4 and 4/3."""
+    boxes = [draw_box(AREA, COLOUR, words, 500, 375) for words in WORDS]
+    parts = np.array([box.width * box.height / (500 * 375) for box in boxes])
+    aspects = np.array([box.width / box.height for box in boxes])
+    assert abs(parts.mean() - 0.54) < 0.02
+    assert abs(np.quantile(parts, [0.25, 0.75]) - [0.31, 0.77]).max() < 0.03
+    assert aspects.min() >= 0.75 - 1e-9
+    assert aspects.max() <= 4 / 3 + 1e-9
+    small = np.log(aspects[parts < 0.3])  # these fit in any aspect
+    assert abs(np.quantile(small, [0.25, 0.5, 0.75]) - np.log(4 / 3) * np.array([-0.5, 0, 0.5])).max() < 0.03
+
+
+def test_the_short_side_is_of_any_length_asked_for():
+    """He et al. 2015, section 3.4: the shorter side randomly sampled in [256, 480], a 224x224 crop."""
+    preprocessing = Preprocessing(size=224, resize=256, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    distortion = Distortion(crop="scale", short_sides=(256, 480))
+    boxes = [draw_box(distortion, preprocessing, words, 640, 400) for words in WORDS]
+    assert all(box.width == box.height for box in boxes)
+    sides = np.array([224 * 400 / box.width for box in boxes])
+    assert np.allclose(sides, sides.round())
+    assert (sides.min(), sides.max()) == (pytest.approx(256), pytest.approx(480))
+    assert abs(sides.mean() - 368) < 4
+    places = np.array([box.left / (640 - box.width) for box in boxes])
+    assert abs(places.mean() - 0.5) < 0.02
+
+
+def test_a_picture_is_reduced_while_the_box_keeps_half_as_much_again():
+    assert [choose_reduction(Box(0, 0, side, side), 224) for side in (100, 671, 672, 1343, 1344, 2688, 9_999)] == [1, 1, 2, 2, 4, 8, 8]
+    assert choose_reduction(Box(0, 0, 9_999, 300), 224) == 1
+    assert place_on_grid(Box(17.9, 8.2, 100.5, 90.25), 8) == Box(16, 8, 100.5, 90.25)
+
+
+# What is seen of it
+
+
+@pytest.mark.parametrize("times", [1, 2, 4, 8])
+def test_a_crop_is_what_pillow_shows_of_the_box(tmp_path, photograph, times):
+    """Below one grey step in the mean, for boxes that begin and end between pixels, whether decoded whole or reduced."""
+    photograph = photograph.resize((900 * times // 2, 660 * times // 2), Image.Resampling.BICUBIC)
+    pictures, used, differences = files(tmp_path, {"a.jpg": encoded(photograph)}), set(), []
+    for words in WORDS[:40]:
+        chosen = []
+
+        def choose(width, height, words=words, chosen=chosen):
+            chosen.append(draw_box(AREA, COLOUR, words, width, height))
+            return chosen[-1]
+
+        seen = pictures.crop(0, choose, 64, COLOUR).astype(int)
+        reduction = choose_reduction(chosen[-1], 64)
+        box = place_on_grid(chosen[-1], reduction)
+        shown = pictures.rgb(0).resize(
+            (64, 64), Image.Resampling.BILINEAR, box=(box.left, box.top, min(box.left + box.width, photograph.width), box.top + box.height)
+        )
+        differences.append(np.abs(seen - np.asarray(shown)).mean())
+        used.add(reduction)
+    assert np.mean(differences) < 1
+    assert max(differences) < 2
+    assert max(used) == min(8, 2 * times)
+
+
+def test_a_box_of_the_window_s_size_is_copied(tmp_path, photograph):
+    pictures = files(tmp_path, {"a.png": encoded(photograph, format="PNG")})
+    seen = pictures.crop(0, lambda *_: Box(100, 50, 64, 64), 64, COLOUR)
+    assert np.array_equal(seen, np.asarray(photograph)[50:114, 100:164])
+    array = PixelArray(np.asarray(photograph)[None], "array")
+    assert np.array_equal(array.crop(0, lambda *_: Box(100, 50, 64, 64), 64, COLOUR), seen)
+
+
+def test_every_kind_of_file_is_cropped_alike(tmp_path, photograph):
+    """Lossless files give the same bytes; others, and those that Pillow must look at, the same picture."""
+    contents = {f"a.{ending}": encoded(photograph, format=kind) for ending, kind in (("png", "PNG"), ("bmp", "BMP"), ("tif", "TIFF"))}
+    contents |= {
+        "whole.jpg": encoded(photograph, quality=100, subsampling=0),
+        "inks.jpg": encoded(photograph.convert("CMYK"), quality=100),
+        "steps.jpg": encoded(photograph, quality=100, subsampling=0, progressive=True),
+        "palette.png": encoded(photograph.quantize(256), format="PNG"),
+        "clear.png": encoded(photograph.convert("RGBA"), format="PNG"),
+    }
+    pictures = files(tmp_path, contents)
+    box = Box(32, 20, 401.5, 312.25)  # on the grid of a reduction by four
+    seen = {name: pictures.crop(place, lambda *_: box, 64, COLOUR) for place, name in enumerate(contents)}
+    for name in ("a.bmp", "a.tif", "clear.png"):
+        assert np.array_equal(seen[name], seen["a.png"])
+    for name in ("whole.jpg", "inks.jpg", "steps.jpg", "palette.png"):
+        assert np.abs(seen[name].astype(int) - seen["a.png"]).mean() < 3, name
+    grey = Preprocessing(size=64, resize=72, channels=1, mean=(0.0,), std=(1.0,))
+    shown = [pictures.crop(place, lambda *_: box, 64, grey) for place in range(len(contents))]
+    assert all(np.abs(one.astype(int) - shown[0]).mean() < 3 for one in shown)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_camera(tmp_path, photograph, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(photograph, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    jpeg = Jpeg(content)
+    assert (jpeg.width, jpeg.height) == upright.size
+    assert np.array_equal(jpeg.decode(3, 1), np.asarray(upright))
+    assert jpeg.decode(1, 8).shape == (-(-upright.height // 8), -(-upright.width // 8), 1)
+
+
+def test_what_is_unusual_is_left_to_pillow(photograph):
+    whole = encoded(photograph)
+    for content in (whole[:100], whole[: len(whole) // 2], b"\xff\xd8\xff" + bytes(100), encoded(photograph.convert("CMYK"))):
+        with pytest.raises(UnusualJpegError):
+            Jpeg(content).decode(3, 1)
+    wide = whole.replace(photograph.height.to_bytes(2) + photograph.width.to_bytes(2), (60_000).to_bytes(2) * 2)
+    with pytest.raises(UnusualJpegError):
+        Jpeg(wide)
+    assert LARGEST_PIXELS < 60_000**2
+
+
+def test_a_damaged_picture_is_named(tmp_path, photograph):
+    whole = encoded(photograph)
+    pictures = files(tmp_path, {"cut.jpg": whole[: len(whole) // 2], "none.jpg": b"", "text.jpg": b"\xff\xd8\xff no"})
+    for place, name in enumerate(("cut.jpg", "none.jpg", "text.jpg")):
+        with pytest.raises(ImageError, match=rf"{name}: expected an image, found .*; replace or remove it"):
+            pictures.crop(place, lambda *_: Box(0, 0, 1, 1), 64, COLOUR)
