@@ -208,7 +208,8 @@ def test_a_check_ends_with_status_0_1_or_2(class_folders, capsys, tmp_path, monk
     out, err = main(capsys, "check", "clothes", "--val-fraction", "0.5", "-o", "elsewhere", status=1)
     assert not err
     assert "problem  1 unreadable file, empty (0 bytes); replace or remove" in out
-    assert out.splitlines()[-1].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
+    assert out.splitlines()[-2].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
+    assert out.splitlines()[-1].endswith("provenet check clothes --val-fraction 0.5 --quarantine clothes-unreadable")
     assert (tmp_path / "elsewhere" / "check.html").is_file()
     for words, message in (
         (["nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
@@ -236,7 +237,7 @@ def test_a_check_as_json_is_nothing_but_json(class_folders, tmp_path):
     assert (tmp_path / result["page"]).is_file()
     plain, _ = run("check", "clothes", cwd=tmp_path, status=1)
     assert "\x1b" not in plain
-    assert plain.splitlines()[-1] == result["verdict"]
+    assert plain.splitlines()[-2] == result["verdict"]
 
 
 def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch):
@@ -272,7 +273,7 @@ def test_the_options_are_decided_on_purpose():
         "difference": "a b all json",
         "draw": "network output unfold input json",
         "verify": "names json",
-        "check": "data output val_fraction json",
+        "check": "data output val_fraction quarantine json",
         "colours": "data output json",
         "preview": "data output model wishes pictures json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",

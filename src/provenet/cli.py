@@ -170,6 +170,7 @@ def check(
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     val_fraction: float | None = None,
+    quarantine: Path | None = None,
     json: Flag = False,
 ) -> int:
     """Look at every picture before you train: what is broken, there twice, missing, rare or ignored; and a picture of each class.
@@ -182,6 +183,7 @@ def check(
             cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
+        quarantine: Move the files that cannot be read to this folder, and write there what came from where. Else nothing is moved.
         json: Print everything as JSON, each file by name.
     """
     from provenet.console import Terminal
@@ -190,7 +192,7 @@ def check(
 
     prepare_process()
     with Terminal() as terminal:
-        checkup = check_data(data, output=output, val_fraction=val_fraction, watcher=terminal)
+        checkup = check_data(data, output=output, val_fraction=val_fraction, quarantine=quarantine, watcher=terminal)
     if json:
         _print_json(checkup.to_dict())
     else:
