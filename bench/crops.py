@@ -3,7 +3,8 @@
     python bench/crops.py [--photographs FOLDER] [--large-photographs FOLDER] [--only D1] [--quick]
 
 Each side makes whole epochs of normalised float32 [16, 3, 224, 224] and labels: a part of 8 to 100 % of the area, aspect 3/4 to 4/3,
-mirrored by chance, each drawn by its own rule (the baseline's draws again until a box fits, so its boxes are smaller). Ours decodes in two threads of this process, the baseline in two processes that stay between epochs. First, what we cut from a
+mirrored by chance, each drawn by its own rule (the baseline's draws again until a box fits, so its boxes are smaller; both means are
+printed). Ours decodes in two threads of this process, the baseline in two processes that stay between epochs. First, what we cut from a
 photograph decoded no larger than needed is compared with what Pillow resizes of the same box of the whole photograph. The allocator keeps
 large blocks for both sides. Photographs are written where there are none, see photographs.py.
 """
