@@ -265,7 +265,21 @@ def test_what_training_will_show_is_drawn(capsys, tmp_path):
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "difference", "draw", "verify", "check", "colours", "preview", "train", "resume", "evaluate", "predict")
+    names = (
+        "models",
+        "summary",
+        "difference",
+        "draw",
+        "verify",
+        "check",
+        "colours",
+        "preview",
+        "pack",
+        "train",
+        "resume",
+        "evaluate",
+        "predict",
+    )
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
@@ -276,6 +290,7 @@ def test_the_options_are_decided_on_purpose():
         "check": "data output val_fraction quarantine json",
         "colours": "data output json",
         "preview": "data output model wishes pictures json",
+        "pack": "data output shard_megabytes longest_side skip_broken json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device json",
