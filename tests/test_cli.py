@@ -137,7 +137,7 @@ def test_networks_are_compared(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["train", "nowhere"], "nowhere: expected a folder of class folders, of IDX files or of CIFAR"),
         (["train"], "expected DATA"),
         (["train", "fashion-mini", "--model", "resnet21_cifar"], "unknown network 'resnet21_cifar'; did you mean 'resnet"),
         (["train", "fashion-mini", "--epochs", "0"], "training.epochs (--epochs): expected a number above 0, found 0"),
@@ -212,7 +212,7 @@ def test_a_check_ends_with_status_0_1_or_2(class_folders, capsys, tmp_path, monk
     assert out.splitlines()[-1].endswith("provenet check clothes --val-fraction 0.5 --quarantine clothes-unreadable")
     assert (tmp_path / "elsewhere" / "check.html").is_file()
     for words, message in (
-        (["nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["nowhere"], "nowhere: expected a folder of class folders, of IDX files or of CIFAR"),
         (["clothes", "--val-fraction", "1"], "(--val-fraction): expected a number above 0 and below 1, found 1"),
         (["clothes", "-o", "clothes/checks"], "clothes/checks: expected a folder outside of the pictures"),
         ([], "DATA"),
