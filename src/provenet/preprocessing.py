@@ -13,6 +13,7 @@ Letters: N batch, R resize, S size, C channels.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import torch
@@ -109,10 +110,16 @@ class Preprocessing:
         if self.channel_order == "BGR":
             windows = windows.flip(-1)
         count, height, width, channels = windows.shape
-        mean, std = (torch.tensor(values, device=windows.device).repeat(width) for values in (self.mean, self.std))
-        lines = windows.reshape(count, height, width * channels).float()  # long rows: over three channels alone it takes twice the time
-        lines.mul_(self.white / (255 * std)).sub_(mean / std)
-        return lines.view(count, height, width, channels).permute(0, 3, 1, 2)
+        factor, offset = _line(self.mean, self.std, self.white, width, windows.device)
+        lines = windows.reshape(count, height, width * channels) * factor  # a float32 product: one pass over the bytes
+        return lines.sub_(offset).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _line(mean: tuple[float, ...], std: tuple[float, ...], white: float, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and offset of every value in a line of pixels [W C]: over three channels alone arithmetic takes twice the time."""
+    means, deviations = (torch.tensor(values, device=device).repeat(width) for values in (mean, std))
+    return white / (255 * deviations), means / deviations
 
 
 # The usual statistics of training pixels; a run measures those of its own data.

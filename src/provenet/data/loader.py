@@ -27,6 +27,8 @@ from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
 
+STEPS_PLANNED_AT_ONCE = 32
+
 
 class Batch(NamedTuple):
     """Normalised images float32 [B, C, S, S] and their class numbers [B], on the device; probabilities [B, K] of mixed ones."""
@@ -137,10 +139,8 @@ class Loader:
         Each depends on the seed, its own number and its size only.
         """
         order = Order(len(self), seed, self.squares.pictures.blocks())
-        rows = self._rows(with_partners=distortion.mixes)
-        steps = iter(range(first_step, 2**62 if last_step is None else last_step))
-        here, ahead = tee(order.places(step * self.batch_size, self.batch_size).select(rows) for step in steps)
-        for places, shown in zip(here, self._show(order, ahead, distortion), strict=True):
+        here, ahead = tee(self._plan(order, first_step, 2**48 if last_step is None else last_step, distortion))
+        for (places, _), shown in zip(here, self._show(ahead, distortion), strict=True):
             yield self._distorted(shown, places, distortion)
 
     def evaluation_batches(self) -> Iterator[Batch]:
@@ -151,11 +151,22 @@ class Loader:
             windows = window(shown.pixels.to(self.device), self.preprocessing.size)
             yield Batch(self.preprocessing.normalise(windows), self._labels_of(shown))
 
-    def _show(self, order: Order, places: Iterator[Places], distortion: Distortion) -> Iterator[Shown]:
+    def _plan(self, order: Order, first_step: int, last_step: int, distortion: Distortion) -> Iterator[tuple[Places, NDArray[np.int64]]]:
+        """For each step the places of our rows, and their samples; of many steps at once, since small nets take steps of microseconds."""
+        rows = self._rows(with_partners=distortion.mixes)
+        for first in range(first_step, last_step, STEPS_PLANNED_AT_ONCE):
+            steps = np.arange(first, min(first + STEPS_PLANNED_AT_ONCE, last_step))
+            places = order.places_at((steps[:, None] * self.batch_size + rows).ravel())
+            samples = order.samples(places)
+            for start in range(0, len(samples), len(rows)) if len(rows) else (0 for _ in steps):
+                here = slice(start, start + len(rows))
+                yield places.select(here), samples[here]
+
+    def _show(self, plan: Iterator[tuple[Places, NDArray[np.int64]]], distortion: Distortion) -> Iterator[Shown]:
         """Stored squares, where a window of them is all that is asked for, else boxes of the pictures themselves."""
         if distortion.crop == "window":
-            return self.squares.batches(order.samples(batch) for batch in places)
-        return self.squares.crops((Asked(order.samples(batch), _box_words(batch)) for batch in places), distortion)
+            return self.squares.batches(samples for _, samples in plan)
+        return self.squares.crops((Asked(samples, _box_words(places)) for places, samples in plan), distortion)
 
     def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
         """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""

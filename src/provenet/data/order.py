@@ -36,8 +36,12 @@ class Order:
 
     def places(self, first: int, count: int) -> Places:
         """Places first .. first + count - 1: the epoch and the position of each, [count]."""
-        numbers = np.arange(first, first + count)
-        return Places(self.seed, numbers // self.num_samples, numbers % self.num_samples)
+        return self.places_at(np.arange(first, first + count))
+
+    def places_at(self, numbers: NDArray[np.int64]) -> Places:
+        """Some places of the sequence by their numbers, [M]."""
+        epochs = numbers // self.num_samples
+        return Places(self.seed, epochs, numbers - epochs * self.num_samples)
 
     def samples(self, places: Places) -> NDArray[np.int64]:
         """Which sample is there, [M]."""

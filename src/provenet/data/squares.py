@@ -124,7 +124,7 @@ class SquaresInMemory(Squares):
 
     def batches(self, samples: Iterator[NDArray[np.int64]]) -> Iterator[Shown]:
         for batch in samples:
-            yield Shown(self.pixels[torch.from_numpy(batch)], batch)
+            yield Shown(self.pixels.index_select(0, torch.from_numpy(batch)), batch)
 
     def select(self, indices: NDArray[np.int64]) -> "SquaresInMemory":
         chosen = SquaresInMemory(
