@@ -137,7 +137,7 @@ def test_networks_are_compared(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["train", "nowhere"], "nowhere: expected a folder of class folders, of IDX files or of CIFAR"),
         (["train"], "expected DATA"),
         (["train", "fashion-mini", "--model", "resnet21_cifar"], "unknown network 'resnet21_cifar'; did you mean 'resnet"),
         (["train", "fashion-mini", "--epochs", "0"], "training.epochs (--epochs): expected a number above 0, found 0"),
@@ -208,10 +208,11 @@ def test_a_check_ends_with_status_0_1_or_2(class_folders, capsys, tmp_path, monk
     out, err = main(capsys, "check", "clothes", "--val-fraction", "0.5", "-o", "elsewhere", status=1)
     assert not err
     assert "problem  1 unreadable file, empty (0 bytes); replace or remove" in out
-    assert out.splitlines()[-1].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
+    assert out.splitlines()[-2].endswith("go on without: provenet train clothes --val-fraction 0.5 --skip-broken")
+    assert out.splitlines()[-1].endswith("provenet check clothes --val-fraction 0.5 --quarantine clothes-unreadable")
     assert (tmp_path / "elsewhere" / "check.html").is_file()
     for words, message in (
-        (["nowhere"], "nowhere: expected a folder of class folders or a built-in set, found nothing there"),
+        (["nowhere"], "nowhere: expected a folder of class folders, of IDX files or of CIFAR"),
         (["clothes", "--val-fraction", "1"], "(--val-fraction): expected a number above 0 and below 1, found 1"),
         (["clothes", "-o", "clothes/checks"], "clothes/checks: expected a folder outside of the pictures"),
         ([], "DATA"),
@@ -236,7 +237,7 @@ def test_a_check_as_json_is_nothing_but_json(class_folders, tmp_path):
     assert (tmp_path / result["page"]).is_file()
     plain, _ = run("check", "clothes", cwd=tmp_path, status=1)
     assert "\x1b" not in plain
-    assert plain.splitlines()[-1] == result["verdict"]
+    assert plain.splitlines()[-2] == result["verdict"]
 
 
 def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch):
@@ -264,7 +265,21 @@ def test_what_training_will_show_is_drawn(capsys, tmp_path):
 
 def test_the_options_are_decided_on_purpose():
     """A new option is a decision: add it here and to the README."""
-    names = ("models", "summary", "difference", "draw", "verify", "check", "colours", "preview", "train", "resume", "evaluate", "predict")
+    names = (
+        "models",
+        "summary",
+        "difference",
+        "draw",
+        "verify",
+        "check",
+        "colours",
+        "preview",
+        "pack",
+        "train",
+        "resume",
+        "evaluate",
+        "predict",
+    )
     commands = {name: getattr(cli, name) for name in names}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in commands.items()} == {
         "models": "patterns json",
@@ -272,9 +287,10 @@ def test_the_options_are_decided_on_purpose():
         "difference": "a b all json",
         "draw": "network output unfold input json",
         "verify": "names json",
-        "check": "data output val_fraction json",
+        "check": "data output val_fraction quarantine json",
         "colours": "data output json",
         "preview": "data output model wishes pictures json",
+        "pack": "data output shard_megabytes longest_side skip_broken json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device json",

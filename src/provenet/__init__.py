@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from provenet.preprocessing import Preprocessing
     from provenet.runs.check import check_data as check
     from provenet.runs.evaluate import evaluate_bundle as evaluate
+    from provenet.runs.pack import pack
     from provenet.runs.resume import resume
     from provenet.runs.train import train
     from provenet.verify.verify import verify
@@ -53,6 +54,7 @@ __all__ = [
     "load_bundle",
     "open_data",
     "open_squares",
+    "pack",
     "resume",
     "summarize",
     "train",
@@ -76,6 +78,7 @@ _HOMES = {
     "load_bundle": "provenet.weights.bundle:load_bundle",
     "open_data": "provenet.data.sources:open_data",
     "open_squares": "provenet.data.squares:open_squares",
+    "pack": "provenet.runs.pack:pack",
     "resume": "provenet.runs.resume:resume",
     "summarize": "provenet.inspection.summary:summarize",
     "train": "provenet.runs.train:train",

@@ -170,6 +170,7 @@ def check(
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     val_fraction: float | None = None,
+    quarantine: Path | None = None,
     json: Flag = False,
 ) -> int:
     """Look at every picture before you train: what is broken, there twice, missing, rare or ignored; and a picture of each class.
@@ -182,6 +183,7 @@ def check(
             cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
+        quarantine: Move the files that cannot be read to this folder, and write there what came from where. Else nothing is moved.
         json: Print everything as JSON, each file by name.
     """
     from provenet.console import Terminal
@@ -190,7 +192,7 @@ def check(
 
     prepare_process()
     with Terminal() as terminal:
-        checkup = check_data(data, output=output, val_fraction=val_fraction, watcher=terminal)
+        checkup = check_data(data, output=output, val_fraction=val_fraction, quarantine=quarantine, watcher=terminal)
     if json:
         _print_json(checkup.to_dict())
     else:
@@ -262,6 +264,46 @@ def preview(
         _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
     else:
         print(f"{printable(str(output))} shows what {settings.source.model} will see")
+
+
+@app.command
+def pack(
+    data: str,
+    output: Path,
+    /,
+    *,
+    shard_megabytes: float = 512,
+    longest_side: int | None = None,
+    skip_broken: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Write pictures into tar shards (WebDataset's convention), mixed and with their labels: what training reads fastest.
+
+    One that was stopped or killed goes on when the same command runs again.
+
+    Args:
+        data: Whatever `provenet train` takes.
+        output: A new folder, for train-000000.tar … and classes.txt.
+        shard_megabytes: The largest size of a shard, in millions of bytes.
+        longest_side: Reduce longer pictures to so many pixels; all others are copied as they are.
+        skip_broken: Leave out pictures that cannot be decoded, and say how many.
+        json: Print {folder, shards, pictures, skipped, bytes} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.pack import pack as run_pack
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        packed = run_pack(
+            data, output, shard_megabytes=shard_megabytes, longest_side=longest_side, skip_broken=skip_broken, watcher=terminal
+        )
+    if json:
+        _print_json(packed.to_dict())
+        return
+    left_out = f", {packed.skipped:,} broken ones left out" if packed.skipped else ""
+    print(f"{packed.pictures:,} pictures in {packed.shards:,} shards of {packed.bytes / 1e6:,.1f} MB together{left_out}. Try:")
+    print(f"  provenet train {shlex.quote(str(packed.folder))}")
 
 
 @app.command

@@ -108,8 +108,11 @@ class Preprocessing:
         """uint8 windows [N, S, S, C] -> float32 images [N, C, S, S] (channels-last in memory)."""
         if self.channel_order == "BGR":
             windows = windows.flip(-1)
-        mean, std = (torch.tensor(values, device=windows.device).view(-1, 1, 1) for values in (self.mean, self.std))
-        return windows.permute(0, 3, 1, 2).float().mul_(self.white / (255 * std)).sub_(mean / std)
+        count, height, width, channels = windows.shape
+        mean, std = (torch.tensor(values, device=windows.device).repeat(width) for values in (self.mean, self.std))
+        lines = windows.reshape(count, height, width * channels).float()  # long rows: over three channels alone it takes twice the time
+        lines.mul_(self.white / (255 * std)).sub_(mean / std)
+        return lines.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 # The usual statistics of training pixels; a run measures those of its own data.

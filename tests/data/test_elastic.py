@@ -153,7 +153,7 @@ def test_a_broken_picture_has_the_same_replacement_everywhere(class_folders):
                 share=Share(rank, num_processes),
                 skip_broken=True,
                 distortion=DISTORTIONS["everything"],
-            )  # fmt: skip
+            )
             for rank in range(num_processes)
         ]
         batches = [take(loader, 11) for loader in loaders]

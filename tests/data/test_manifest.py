@@ -158,7 +158,7 @@ def test_bad_manifests_name_the_row(tmp_path, monkeypatch):
         "cell.csv": (head + b"x" * 140_000 + b",cat\n", "row 3: expected cells in proper quotes, found field larger than"),
         "endless.csv": (head + b'"x\n' + b'","y\n' * 60_000, "row 3: expected at most 200,000 characters in a row"),
         "nopath.csv": (head + b",cat\n", "row 3: expected a path, found none; give one"),
-        "unlabelled.csv": (head + b"b.png, \n", "row 3: expected text or a whole number as its label, found ' '"),
+        "unlabelled.csv": (head + b"b.png, \n", "row 3: expected text or a whole number as its label, found none"),
         "red.csv": (head + b"b.png,r\x1b[31md\n", r"row 3: expected a label of plain text.*found 'r.\[31md'"),
         "nosplit.csv": (b"path,label,split\na.png,cat,train\nb.png,cat,\nc.png,cat,\n", "row 3: expected train, val or test as its split"),
         "split.csv": (b"path,label,split\na.png,cat,trian\n", "row 2: expected train, val or test .*found 'trian'; did you mean 'train'"),
@@ -179,7 +179,7 @@ def test_bad_manifests_name_the_row(tmp_path, monkeypatch):
         "nan.jsonl": (b'{"path": "a.png", "label": NaN}\n', "row 1: expected text or a whole number as its label, found nan"),
         "text.parquet": (b"path,label\n", "expected a Parquet file, found: .*; write it again"),
         "picture.csv": (b"\x89PNG\r\n\x1a\n\0\0", "row 1: expected "),
-        "labels.txt": (head, r"expected a folder of class folders.* a manifest \(.csv, .tsv, .jsonl.*found a file; point at"),
+        "labels.md": (head, r"expected a folder of class folders.* a manifest \(.csv, .tsv, .jsonl.*found a file; point at"),
     }
     for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)

@@ -90,6 +90,7 @@ def test_weights_are_those_of_the_beta_distribution(alpha):
     # Moments of Beta(a, a), from B(a + n, a) / B(a, a).
     second, fourth = (alpha + 1) / (2 * (2 * alpha + 1)), np.prod([(alpha + k) / (2 * alpha + k) for k in range(4)])
     assert numbers.mean() == pytest.approx(0.5, abs=0.012)
+    assert numbers.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.04)
     assert (numbers**2).mean() == pytest.approx(second, rel=0.02)
     assert (numbers**4).mean() == pytest.approx(fourth, rel=0.04)
     if alpha == 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 from provenet.checkup.facts import Facts
 from provenet.checkup.findings import Finding
+from provenet.checkup.quarantine import Quarantine
 from provenet.errors import show_path
 
 PAGE_NAME = "check.html"
@@ -25,6 +26,12 @@ class Checkup:
     """Where the contact sheets and the page are."""
     sheets: dict[str, str] = field(repr=False, default_factory=dict)
     """Class -> the name of its contact sheet in that folder."""
+    thumbnails: dict[tuple[str, str], bytes] = field(repr=False, default_factory=dict)
+    """(split, path) -> a small JPEG, for pictures that people should compare."""
+    data: Path | None = field(repr=False, default=None)
+    """The folder of the pictures, where each has a file of its own in it."""
+    quarantine: Quarantine | None = field(repr=False, default=None)
+    """What became of the unreadable files, where they were to be moved."""
 
     def __str__(self) -> str:
         from provenet.checkup.text import describe
@@ -54,10 +61,20 @@ class Checkup:
     @property
     def command(self) -> str:
         """What to type to train, with --skip-broken where it takes that."""
+        if self.quarantine and self.quarantine.moved:
+            return shlex.join(["provenet", "check", *self.train_words])
         words = ["provenet", "train", *self.train_words]
         if not self.can_train and self.can_train_without_broken:
             words.append("--skip-broken")
         return shlex.join(words)
+
+    @property
+    def quarantine_command(self) -> str | None:
+        """What to type to move the unreadable files out of the data, where there are any and that can be done."""
+        if self.data is None or self.quarantine or not self.facts.broken():
+            return None
+        aside = self.data.parent / f"{self.data.name}-unreadable"
+        return shlex.join(["provenet", "check", *self.train_words, "--quarantine", show_path(aside)])
 
     @property
     def verdict(self) -> str:
@@ -67,6 +84,8 @@ class Checkup:
     @property
     def verdict_words(self) -> str:
         """The same without the command that follows."""
+        if self.quarantine and self.quarantine.moved:
+            return "Unreadable files were moved; look again at what is left"
         stopping = sum(finding.stops == "always" for finding in self.findings)
         others = sum(finding.stops == "never" for finding in self.problems)
         if stopping:
@@ -93,12 +112,17 @@ class Checkup:
             "splits": {split: facts.of_split(split) for split in facts.splits},
             "classes": [self._class_to_dict(label) for label in facts.classes],
             "sizes": facts.sizes(),
+            "histograms": {name: histogram.to_dict() for name, histogram in facts.histograms.items()},
+            "channels": facts.channels.to_dict() if facts.channels.num_pictures else None,
+            "decoding": {"seconds": facts.decode_seconds, "threads": facts.num_threads} if facts.decode_seconds is not None else None,
             "findings": [finding.to_dict() for finding in self.findings],
             "unreadable": [
                 {"path": look.path, "split": look.split, "class": look.label, "kind": look.kind, "message": look.message}
                 for look in facts.broken()
             ],
             "duplicates": [group.to_dict() for group in facts.duplicates],
+            "near_duplicates": facts.alike.to_dict(),
+            "quarantine": self.quarantine.to_dict() if self.quarantine else None,
             "ignored": [{"path": item.path, "reason": str(item.reason)} for item in facts.ignored],
             "files": [
                 {

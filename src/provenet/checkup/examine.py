@@ -1,4 +1,4 @@
-"""One look at every picture of a set: its size, what is wrong with its file, a name for its pixels, and for some a thumbnail.
+"""One look at every picture of a set: its size, what is wrong with its file, a name for its pixels, a sketch, and for some a thumbnail.
 
 Each file is decoded once, by threads, as training decodes it; only a few numbers of each picture stay in memory, whatever its size.
 """
@@ -7,16 +7,18 @@ import hashlib
 import io
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from provenet.checkup.channels import ChannelTotals
+from provenet.checkup.sketch import sketch
 from provenet.data.index import ImageSet
-from provenet.data.pictures import PixelArray
+from provenet.data.pictures import EncodedPictures, Pictures, PixelArray
 from provenet.data.squares import Progress
 from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
@@ -51,29 +53,50 @@ class Look:
     """A small JPEG, for some pictures of each class."""
     is_shown: bool = False
     """Whether it is one of those that its class's sheet shows."""
+    sketch: bytes | None = field(default=None, repr=False)
+    """What is nearly the same for pictures that are nearly the same; see `checkup.sketch`."""
 
 
-def examine(splits: dict[str, ImageSet], *, num_threads: int, progress: Progress | None = None) -> list[Look]:
-    """Look at every picture of every split, in order."""
+@dataclass(frozen=True)
+class Examination:
+    """What was seen of all pictures."""
+
+    looks: list[Look]
+    """One of each picture of each split, in order."""
+    channels: dict[str, ChannelTotals]
+    """Split -> the sums of its pictures' channels."""
+    decode_seconds: dict[str, float] | None
+    """Split -> the time that decoding its pictures took, added up over the threads; None where there is nothing to decode."""
+    num_threads: int
+
+
+def examine(splits: dict[str, ImageSet], *, num_threads: int, progress: Progress | None = None) -> Examination:
+    """Look at every picture of every split."""
     shown = _choose_shown(splits)
     total = sum(map(len, splits.values()))
-    if all(isinstance(images.pictures, PixelArray) for images in splits.values()):
+    is_encoded = not all(isinstance(images.pictures, PixelArray) for images in splits.values())
+    if not is_encoded:
         num_threads = 1  # nothing to decode: more would only wait for each other
     tasks = _split_tasks(splits)
     looks: list[Look] = []
+    channels = {split: ChannelTotals() for split in splits}
+    seconds = dict.fromkeys(splits, 0.0)
 
-    def work(task: tuple[str, ImageSet, range]) -> list[Look]:
+    def work(task: tuple[str, ImageSet, range]) -> list[tuple[Look, ChannelTotals | None, float]]:
         split, images, indices = task
         return [_look(images, split, index, is_shown=index in shown[split]) for index in indices]
 
     with decoding_threads(num_threads) as threads:
         while chunk := list(itertools.islice(tasks, TASKS_AT_ONCE)):  # a future for each of millions would fill the memory
             for future in [threads.start(work, task) for task in chunk]:
-                found: list[Look] = threads.wait_for(future)
-                looks += found
+                for look, totals, decode_seconds in threads.wait_for(future):
+                    looks.append(look)
+                    seconds[look.split] += decode_seconds
+                    if totals:
+                        channels[look.split] += totals
                 if progress:
                     progress("looking at pictures", len(looks), total)
-    return looks
+    return Examination(looks, channels, seconds if is_encoded else None, num_threads)
 
 
 def _split_tasks(splits: dict[str, ImageSet]) -> Iterator[tuple[str, ImageSet, range]]:
@@ -99,17 +122,32 @@ def _choose_shown(splits: dict[str, ImageSet]) -> dict[str, set[int]]:
     return shown
 
 
-def _look(images: ImageSet, split: str, index: int, *, is_shown: bool) -> Look:
+def _look(images: ImageSet, split: str, index: int, *, is_shown: bool) -> tuple[Look, ChannelTotals | None, float]:
+    """The look, the sums of the picture's channels where it can be decoded, and the seconds that decoding it took."""
     path, label, found = images.pictures.where(index), images.classes[images.labels[index]], images.pictures.file(index)
     file = None if found is None else path if os.fspath(found) == path else os.fspath(found)  # one text for both: there may be millions
-    size_bytes = _size_bytes(found)
+    size_bytes = _size_bytes(images.pictures, index)
+    start = time.perf_counter()
     try:
         picture = images.pictures.rgb(index)
     except ImageError as error:
-        return Look(path, split, label, file, size_bytes=size_bytes, kind=error.kind, message=str(error), is_shown=is_shown)
-    thumbnail = _thumbnail(picture) if is_shown else None
-    digest = hash_pixels(picture)
-    return Look(path, split, label, file, picture.width, picture.height, size_bytes, digest, None, None, thumbnail, is_shown)
+        broken = Look(path, split, label, file, size_bytes=size_bytes, kind=error.kind, message=str(error), is_shown=is_shown)
+        return broken, None, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    look = Look(
+        path,
+        split,
+        label,
+        file,
+        picture.width,
+        picture.height,
+        size_bytes,
+        hash_pixels(picture),
+        thumbnail=thumbnail_of(picture) if is_shown else None,
+        is_shown=is_shown,
+        sketch=sketch(picture),
+    )
+    return look, ChannelTotals.of(picture), seconds
 
 
 def hash_pixels(picture: Image.Image) -> bytes:
@@ -122,7 +160,7 @@ def hash_pixels(picture: Image.Image) -> bytes:
     return digest.digest()
 
 
-def _thumbnail(picture: Image.Image) -> bytes:
+def thumbnail_of(picture: Image.Image) -> bytes:
     """At most THUMBNAIL_PIXELS a side, its shape kept; compressed, since a thousand classes have 48,000 of them."""
     small = picture.copy() if max(picture.size) <= THUMBNAIL_PIXELS else picture
     if small is picture:
@@ -134,8 +172,6 @@ def _thumbnail(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _size_bytes(file: Path | None) -> int | None:
-    try:
-        return file.stat().st_size if file else None
-    except (OSError, ValueError):
-        return None
+def _size_bytes(pictures: Pictures, index: int) -> int | None:
+    found = pictures.size_bytes(index) if isinstance(pictures, EncodedPictures) else -1
+    return None if found < 0 else found

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any
 
+from provenet.checkup.alike import Alike
+from provenet.checkup.channels import ChannelTotals
 from provenet.checkup.duplicates import Duplicates
 from provenet.checkup.examine import Look
+from provenet.checkup.histograms import Histogram, count_shapes, count_sides
 from provenet.data.ignored import Ignored
 from provenet.errors import DataError
 
@@ -29,6 +32,12 @@ class Facts:
     ignored: Sequence[Ignored]
     refusals: Sequence[DataError]
     """What training refuses of the folders themselves."""
+    alike: Alike = field(default_factory=Alike)
+    channels: ChannelTotals = field(default_factory=ChannelTotals)
+    """Of the training pictures."""
+    decode_seconds: float | None = None
+    """What one pass over the training pictures takes to decode with `num_threads`; None where there is nothing to decode."""
+    num_threads: int = 1
 
     @cached_property
     def pictures(self) -> Counter[tuple[str, str]]:
@@ -64,6 +73,11 @@ class Facts:
         sides = {"width": [look.width or 0 for look in sound], "height": [look.height or 0 for look in sound]}
         spans = {side: {"min": min(values), "median": median(values), "max": max(values)} for side, values in sides.items()}
         return spans | {"bytes": _total(look.size_bytes for look in self.looks)}
+
+    @cached_property
+    def histograms(self) -> dict[str, Histogram]:
+        """Of sizes and of shapes."""
+        return {"shorter_side": count_sides(self.looks), "aspect_ratio": count_shapes(self.looks)}
 
 
 def _total(sizes_bytes: Iterable[int | None]) -> int | None:

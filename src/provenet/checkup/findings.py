@@ -1,10 +1,11 @@
 """What is wrong with a set of pictures, or worth knowing before it is trained on: a list of rules, each a function of the facts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from provenet.checkup.alike import Pair
 from provenet.checkup.duplicates import Duplicates
 from provenet.checkup.examine import Look
 from provenet.checkup.facts import Facts
@@ -47,6 +48,8 @@ class Finding:
     files: tuple[str, ...] = ()
     stops: Literal["never", "unless skipped", "always"] = "never"
     """Whether `provenet train` stops at it; `unless skipped` where --skip-broken goes on without."""
+    pairs: tuple[Pair, ...] = field(default=(), repr=False)
+    """Pictures for people to compare."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -173,6 +176,38 @@ def repeated_pictures(facts: Facts) -> Iterator[Finding]:
             yield _of_groups("warning", f"repeated in {split}", message, groups)
 
 
+def near_leaks(facts: Facts) -> Iterator[Finding]:
+    """Pictures of one class that are nearly the same in two splits: another copy of what was learned by heart, or a moment later."""
+    for one, other in combinations(facts.splits, 2):
+        pairs = [pair for pair in facts.alike.pairs if pair.splits == {one, other} and pair.one.label == pair.other.label]
+        if pairs:
+            theirs = {look.path for pair in pairs for look in (pair.one, pair.other) if look.split == other}
+            message = (
+                f"{_count(list(theirs), 'picture')} of {other} nearly the same as one of {one} ({_certainties(pairs)}), "
+                f"so that {other} would measure memory; look at them, and keep one of each"
+            )
+            yield _of_pairs("problem" if pairs[0].is_sure else "warning", f"near leak: {one} and {other}", message, pairs)
+
+
+def nearly_in_two_classes(facts: Facts) -> Iterator[Finding]:
+    """Pictures that are nearly the same with two labels. Not always wrong: what is mirrored may be another thing."""
+    pairs = [pair for pair in facts.alike.pairs if pair.one.label != pair.other.label]
+    if pairs:
+        message = (
+            f"{_count(pairs, 'pair')} of pictures nearly the same in two classes ({_certainties(pairs)}); look whether a label is wrong"
+        )
+        yield _of_pairs("warning", "nearly the same in two classes", message, pairs)
+
+
+def nearly_repeated(facts: Facts) -> Iterator[Finding]:
+    """Pictures of one class and split that are nearly the same: they nearly count double."""
+    for split in facts.splits:
+        pairs = [pair for pair in facts.alike.pairs if pair.splits == {split} and pair.one.label == pair.other.label]
+        if pairs:
+            message = f"{_count(pairs, 'pair')} of pictures nearly the same in {split} ({_certainties(pairs)}); look whether one is enough"
+            yield _of_pairs("warning" if pairs[0].is_sure else "remark", f"nearly repeated in {split}", message, pairs)
+
+
 def pictures_of_no_class(facts: Facts) -> Iterator[Finding]:
     """Pictures beside the class folders, which somebody may have meant to be read."""
     paths = tuple(item.path for item in facts.ignored if item.is_picture)
@@ -215,9 +250,12 @@ RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     unreadable_files,
     leaks,
     pictures_in_two_classes,
+    near_leaks,
+    nearly_in_two_classes,
     classes_with_too_few,
     classes_only_in_train,
     repeated_pictures,
+    nearly_repeated,
     pictures_of_no_class,
     imbalance,
     unusual_sizes,
@@ -230,6 +268,22 @@ def _of_groups(level: Level, kind: str, message: str, groups: Sequence[Duplicate
         same = " (the same file)" if group.are_identical_files else ""
         lines.append(" = ".join(f"{look.path} [{look.split}, {look.label}]" for look in group.looks) + same)
     return Finding(level, kind, message, tuple(lines), tuple(look.path for group in groups for look in group.looks))
+
+
+def _of_pairs(level: Level, kind: str, message: str, pairs: Sequence[Pair]) -> Finding:
+    lines = tuple(
+        f"{pair.likeness:.1%} alike, {pair.certainty}{', mirrored' * pair.is_mirrored}: "
+        + " ~ ".join(f"{look.path} [{look.split}, {look.label}]" for look in (pair.one, pair.other))
+        for pair in pairs
+    )
+    files = tuple(dict.fromkeys(look.path for pair in pairs for look in (pair.one, pair.other)))
+    return Finding(level, kind, message, lines, files, pairs=tuple(pairs))
+
+
+def _certainties(pairs: Sequence[Pair]) -> str:
+    sure = sum(pair.is_sure for pair in pairs)
+    counts = {"almost surely": sure, "probably": len(pairs) - sure}
+    return ", ".join(words if count == len(pairs) else f"{count:,} {words}" for words, count in counts.items() if count)
 
 
 def _of_looks(level: Level, kind: str, message: str, looks: Sequence[Look]) -> Finding:

@@ -1,15 +1,18 @@
 """A checkup as a page: one HTML file beside its contact sheets, without script and without network."""
 
+from base64 import b64encode
 from pathlib import Path
 from urllib.parse import quote
 
 from provenet.checkup.checkup import Checkup
 from provenet.checkup.findings import LEVELS
-from provenet.checkup.text import by_reason, describe_sizes, table_rows
+from provenet.checkup.text import by_reason, describe_pixels, describe_sizes, table_rows
 from provenet.errors import printable
 
 FEW_DETAILS = 5
 MOST_DETAILS = 200
+MOST_PAIRS = 12
+"""Pairs of each finding that are shown as pictures."""
 TEMPLATE = Path(__file__).with_name("checkup.html.jinja")
 
 
@@ -32,6 +35,11 @@ def render_page(checkup: Checkup) -> str:
         state="ready" if not checkup.problems else "stop" if not checkup.can_train else "doubt",
         tally=_tally(checkup),
         sizes=describe_sizes(facts),
+        pixels=list(describe_pixels(facts)),
+        histograms=[histogram for histogram in facts.histograms.values() if histogram.shown],
+        picture_of=lambda look: _as_address(checkup.thumbnails.get((look.split, look.path))),
+        most_pairs=MOST_PAIRS,
+        quarantine=list(checkup.quarantine.lines()) if checkup.quarantine else [],
         head=head,
         rows=rows,
         ignored=by_reason(facts.ignored),
@@ -39,6 +47,10 @@ def render_page(checkup: Checkup) -> str:
         few=FEW_DETAILS,
         most=MOST_DETAILS,
     )
+
+
+def _as_address(thumbnail: bytes | None) -> str | None:
+    return f"data:image/jpeg;base64,{b64encode(thumbnail).decode()}" if thumbnail else None
 
 
 def _tally(checkup: Checkup) -> str:

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from rich.cells import cell_len
 
+from provenet.checkup.alike import SMALLEST_SIDE_PIXELS
 from provenet.checkup.checkup import Checkup
 from provenet.checkup.facts import Facts
 from provenet.data.ignored import Ignored, Reason
@@ -27,6 +28,8 @@ def _lines(checkup: Checkup) -> Iterator[str]:
     yield ""
     yield from _table(facts)
     yield from _sizes(facts)
+    yield from _histograms(facts)
+    yield from describe_pixels(facts)
     if checkup.findings:
         yield ""
     for finding in checkup.findings:
@@ -35,11 +38,15 @@ def _lines(checkup: Checkup) -> Iterator[str]:
     if facts.ignored:
         yield ""
     for reason, items in by_reason(facts.ignored):
-        yield f"ignored  {len(items):,} x {reason}"
+        yield f"ignored  {sum(item.count for item in items):,} x {reason}"
         yield from _cut([item.path for item in items])
     yield ""
     yield f"A picture of each class: {printable(show_path(checkup.page))}"
+    if checkup.quarantine:
+        yield from map(printable, checkup.quarantine.lines())
     yield checkup.verdict
+    if checkup.quarantine_command:
+        yield f"To move the unreadable files out, so that each can be put back: {printable(checkup.quarantine_command)}"
 
 
 def table_rows(facts: Facts) -> tuple[list[str], list[list[str]]]:
@@ -78,6 +85,36 @@ def describe_sizes(facts: Facts) -> str:
     )
 
 
+def describe_pixels(facts: Facts) -> Iterator[str]:
+    """Lines on channels, on decoding, and on what was compared."""
+    channels = facts.channels
+    if channels.num_pictures:
+        mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (channels.mean, channels.std))
+        which = "red, green, blue" if len(channels.mean) > 1 else "grey"
+        yield f"centred squares of train, 0 to 1 ({which}): mean {mean}, deviation {std}"
+    if facts.decode_seconds is not None and channels.num_pictures:
+        threads = f"{facts.num_threads} thread{'s' * (facts.num_threads > 1)}"
+        yield (
+            f"one pass over the training pictures takes about {_seconds(facts.decode_seconds)} to decode with {threads} on this machine; "
+            "the network's own time comes on top"
+        )
+    alike = facts.alike
+    if alike.num_small or alike.num_plain:
+        reasons = [
+            f"{count:,} {why}"
+            for count, why in (
+                (alike.num_small, f"of less than {SMALLEST_SIDE_PIXELS} pixels a side"),
+                (alike.num_plain, "too plain to tell apart"),
+            )
+            if count
+        ]
+        yield f"nearly the same: looked for among {alike.num_compared:,} pictures, not among {' and '.join(reasons)}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s" if seconds < 600 else f"{seconds / 60:,.0f} min"
+
+
 def _table(facts: Facts) -> Iterator[str]:
     head, rows = table_rows(facts)
     *rows, total = rows
@@ -98,6 +135,13 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _sizes(facts: Facts) -> Iterator[str]:
     if facts.looks:
         yield f"sizes: {describe_sizes(facts)}"
+
+
+def _histograms(facts: Facts) -> Iterator[str]:
+    for histogram in facts.histograms.values():
+        if histogram.is_worth_telling:
+            filled = [(name, count) for name, count in histogram.shown if count]
+            yield f"{histogram.title}: " + ", ".join(f"{name} {count:,}" for name, count in filled)
 
 
 def _cut(details: Sequence[str]) -> Iterator[str]:

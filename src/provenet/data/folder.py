@@ -15,6 +15,7 @@ from provenet.data.decode import EXTENSIONS
 from provenet.data.ignored import Ignored, Reason, summarise
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.pictures import PictureFiles
+from provenet.data.remembered import FolderTimes, folder_times, recall, remember
 from provenet.errors import DataError, is_plain_text, printable, show_path
 
 SPLIT_NAMES = {
@@ -34,11 +35,23 @@ def raise_it(problem: DataError) -> None:
 
 def read_folder(root: Path, on_problem: OnProblem = raise_it) -> DataSet:
     """The class folders below `root`, by split where there are split folders. A root without any folder cannot be gone on from."""
-    folders = _subfolders(_list(root, raise_it))
+    if known := recall(root):
+        return known
+    reader = _Reader(raise_it)
+    folders = _subfolders(reader.entries(root))
     if not folders:
         raise _without_classes(root)
-    reader = _Reader(on_problem)
-    return DataSet(show_path(root.resolve().name or root), reader.read(root, folders), ignored=reader.ignored)
+    problems: list[DataError] = []
+
+    def tell(problem: DataError) -> None:
+        problems.append(problem)
+        on_problem(problem)
+
+    reader.on_problem = tell
+    data = DataSet(show_path(root.resolve().name or root), reader.read(root, folders), ignored=reader.ignored)
+    if not problems:
+        remember(root, data, reader.times)
+    return data
 
 
 def find_pictures(folder: Path) -> tuple[list[str], list[Ignored]]:
@@ -56,6 +69,18 @@ class _Reader:
     def __init__(self, on_problem: OnProblem) -> None:
         self.on_problem = on_problem
         self.ignored: list[Ignored] = []
+        self.times: FolderTimes = {}
+        """Of each folder, before it was listed."""
+
+    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """What is in a folder, by name; nothing, and a problem, where it cannot be read."""
+        try:
+            self.times.setdefault(str(folder), folder_times(folder))
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self.on_problem(_unreadable(folder, error))
+            return []
 
     def read(self, root: Path, folders: dict[str, Path]) -> dict[str, ImageSet]:
         """Split -> its pictures, or `all` where the folders are classes."""
@@ -91,15 +116,15 @@ class _Reader:
                 self._pass_over(here, Reason.READ_BEFORE, folder)
                 continue
             seen.add(identity)
-            for entry in _list(here, self.on_problem):
-                path = os.path.join(below, entry.name)
-                is_named_like_a_picture = Path(entry.name).suffix.lower() in EXTENSIONS
-                if entry.name.startswith("."):
+            for entry in self.entries(here):
+                name = entry.name
+                path = f"{below}{os.sep}{name}" if below else name
+                if name.startswith("."):
                     self._pass_over(entry.path, Reason.HIDDEN, folder)
-                elif os.path.isdir(entry.path):
+                elif _is_folder(entry):
                     waiting.append(path)
-                    like_pictures += [path] if is_named_like_a_picture else []
-                elif is_named_like_a_picture:
+                    like_pictures += [path] if is_named_like_a_picture(name) else []
+                elif is_named_like_a_picture(name):
                     found.append(path)
                 else:
                     self._pass_over(entry.path, _why_no_picture(entry), folder)
@@ -110,15 +135,16 @@ class _Reader:
 
     def _read_classes(self, folder: Path, *, may_be_empty: bool) -> ImageSet:
         self._pass_over_files(folder)
-        class_folders = _subfolders(_list(folder, self.on_problem))
+        class_folders = _subfolders(self.entries(folder))
         names = {name: self._class_name(path) for name, path in sorted(class_folders.items())}
         classes = sorted(set(names.values()))
+        numbers = {class_name: number for number, class_name in enumerate(classes)}
         paths: list[str] = []
         labels: list[int] = []
         for name, class_name in names.items():
             inside = self._read_class(class_folders[name], folder, may_be_empty=may_be_empty)
-            paths += [os.path.join(name, path) for path in inside]
-            labels += [classes.index(class_name)] * len(inside)
+            paths += [f"{name}{os.sep}{path}" for path in inside]
+            labels += [numbers[class_name]] * len(inside)
         if not paths:
             found = f"expected pictures in its {len(classes)} class folders, found none"
             self.on_problem(DataError(f"{show_path(folder)}: {found}; add some or remove the folder", "no pictures"))
@@ -165,27 +191,40 @@ class _Reader:
         return splits if is_split else {}
 
     def _has_no_classes(self, folder: Path) -> bool:
-        return not _subfolders(_list(folder, self.on_problem))
+        return not _subfolders(self.entries(folder))
 
     def _holds_pictures(self, folder: Path) -> bool:
-        return any(Path(entry.name).suffix.lower() in EXTENSIONS for entry in _list(folder, self.on_problem))
+        return any(is_named_like_a_picture(entry.name) for entry in self.entries(folder))
 
     def _pass_over_files(self, folder: Path) -> None:
         """What lies beside class folders or split folders and is no folder."""
-        for entry in _list(folder, self.on_problem):
+        for entry in self.entries(folder):
             if entry.name.startswith("."):
                 self._pass_over(entry.path, Reason.HIDDEN, folder)
             elif _leads_nowhere(entry):
                 self._pass_over(entry.path, Reason.LEADS_NOWHERE, folder)
-            elif not os.path.isdir(entry.path):
+            elif not _is_folder(entry):
                 self._pass_over(entry.path, Reason.FILE_BESIDE_FOLDERS, folder)
 
     def _pass_over(self, path: str | os.PathLike[str], reason: Reason, place: Path) -> None:
         self.ignored.append(Ignored(show_path(path), reason, show_path(place)))
 
 
+def is_named_like_a_picture(name: str) -> bool:
+    """Whether a file's name ends as those of pictures do, in letters of any case."""
+    return name[name.rfind(".") :].lower() in EXTENSIONS and name.rfind(".") > 0
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also through a link. The listing itself tells of all but links, so that files are not asked one by one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _subfolders(entries: list[os.DirEntry[str]]) -> dict[str, Path]:
-    return {entry.name: Path(entry.path) for entry in entries if os.path.isdir(entry.path) and not entry.name.startswith(".")}
+    return {entry.name: Path(entry.path) for entry in entries if _is_folder(entry) and not entry.name.startswith(".")}
 
 
 def _why_no_picture(entry: os.DirEntry[str]) -> Reason:
@@ -203,15 +242,6 @@ def _identity(folder: Path, on_problem: OnProblem) -> tuple[int, int] | None:
         on_problem(_unreadable(folder, error))
         return None
     return status.st_dev, status.st_ino
-
-
-def _list(folder: Path, on_problem: OnProblem) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        on_problem(_unreadable(folder, error))
-        return []
 
 
 def _unreadable(folder: Path, error: OSError) -> DataError:

@@ -23,15 +23,20 @@ class Reason(StrEnum):
     EMPTY_CLASS = "a class folder without pictures"
     BESIDE_IDX = "beside the IDX files"
     BESIDE_CIFAR = "beside the files of CIFAR"
+    BESIDE_SHARDS = "beside the shards"
+    NO_FILE_INSIDE = "in a shard, a link or a device"
+    LONELY_LABEL = "in a shard, a label without its picture"
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """One file or folder that is not read. `place` is the folder whose reading passed it over: DATA, a split, or a class."""
+    """One file or folder that is not read. `place` is the folder whose reading passed it over: DATA, a split, a class, or a shard."""
 
     path: str
     reason: Reason
     place: str
+    count: int = 1
+    """Of members of a shard, of which there may be millions, all of one kind are one; `path` is the first."""
 
     @property
     def is_picture(self) -> bool:
@@ -57,7 +62,7 @@ def summarise(ignored: Iterable[Ignored]) -> list[str]:
         if item.reason in _LINES:
             lines.append(_LINES[item.reason].format(item.path))
         elif item.reason is Reason.NO_PICTURE:
-            endings.setdefault(item.place, Counter())[Path(item.path).suffix.lower() or "no ending"] += 1
+            endings.setdefault(item.place, Counter())[Path(item.path).suffix.lower() or "no ending"] += item.count
         elif item.is_picture:
             pictures[item.place] += 1
     for place, counts in endings.items():

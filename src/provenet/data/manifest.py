@@ -210,7 +210,7 @@ def _divide(listed: _Listed, path: Path) -> Iterator[tuple[str, ImageSet]]:
 
 def _say(value: Any) -> str:
     """A cell's value for a message."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return "none"
     text = printable(value) if isinstance(value, str) else printable(str(value)[:80])
     return repr(text[:80]) if isinstance(value, str) else text

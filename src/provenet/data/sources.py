@@ -1,10 +1,11 @@
 """Any DATA that the command line takes -> a DataSet. What it is, is asked in this order:
 
 1. a built-in name, such as `fashion-mini`;
-2. a file: a manifest, by its ending (`data.tables`), and nothing else;
-3. a folder with IDX files;
-4. a folder with the binary files of CIFAR, or above the folder that its archive makes;
-5. a folder of class folders, or of train, val and test with these.
+2. tar shards: a folder of them, one, many by `{000..009}`, or a list of their addresses (`data.shard_addresses`);
+3. a file: a manifest, by its ending (`data.tables`), and nothing else;
+4. a folder with IDX files;
+5. a folder with the binary files of CIFAR, or above the folder that its archive makes;
+6. a folder of class folders, or of train, val and test with these.
 """
 
 import os
@@ -19,11 +20,13 @@ from provenet.data.idx import find_idx, find_lonely
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet
 from provenet.data.manifest import read_manifest
+from provenet.data.shard_addresses import find_shards
+from provenet.data.shards import open_shards
 from provenet.data.tables import KINDS, is_table
 from provenet.errors import DataError, show_path, suggest
 
 ENDINGS = ", ".join(KINDS)
-ACCEPTED = f"a folder of class folders, of IDX files or of CIFAR's binary files, a manifest ({ENDINGS}), or a built-in set"
+ACCEPTED = f"a folder of class folders, of IDX files or of CIFAR's binary files, tar shards, a manifest ({ENDINGS}), or a built-in set"
 
 
 def open_data(
@@ -41,6 +44,8 @@ def open_data(
         return BUILTIN[str(data)](progress)
     if not os.fspath(data):
         raise DataError(f"expected DATA ({ACCEPTED}), found an empty name; give one")
+    if shards := find_shards(data):
+        return open_shards(shards, progress, on_problem)
     path = Path(os.path.expanduser(data))
     if not os.path.exists(path):
         raise DataError(f"{show_path(path)}: expected {ACCEPTED}, found nothing there; {suggest(str(data), BUILTIN)}")

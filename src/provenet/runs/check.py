@@ -1,19 +1,27 @@
 """What a person runs before anybody trains: open the data, divide them as training will, look at each picture, say what was found."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from filelock import BaseFileLock
+
+from provenet.checkup.alike import find_alike
+from provenet.checkup.channels import ChannelTotals
 from provenet.checkup.checkup import PAGE_NAME, Checkup
 from provenet.checkup.duplicates import find_duplicates
-from provenet.checkup.examine import Look, examine
+from provenet.checkup.examine import Look, examine, thumbnail_of
 from provenet.checkup.facts import Facts
-from provenet.checkup.findings import judge
-from provenet.checkup.page import render_page
+from provenet.checkup.findings import Finding, judge
+from provenet.checkup.page import MOST_PAIRS, render_page
+from provenet.checkup.quarantine import move_unreadable, open_quarantine
 from provenet.checkup.sheets import draw_sheet, name_sheets, plain_name
 from provenet.data.holdout import default_fraction, hold_out
 from provenet.data.index import DataSet, ImageSet
+from provenet.data.pictures import PictureFiles
 from provenet.data.sources import open_data
-from provenet.errors import DataError, SettingsError, show_path
+from provenet.errors import DataError, ImageError, SettingsError, show_path
 from provenet.files import write_whole
 from provenet.runs.folder import refuse_inside
 from provenet.runs.pictures import SPLIT_SEED
@@ -27,36 +35,98 @@ def check_data(
     *,
     output: str | os.PathLike[str] | None = None,
     val_fraction: float | None = None,
+    quarantine: str | os.PathLike[str] | None = None,
     watcher: Watcher | None = None,
 ) -> Checkup:
     """Look at every picture of `data` before anybody trains on it, and say what is wrong.
 
-    Counts, sizes, unreadable files, duplicates, classes that a split lacks or that have too few pictures, and what is ignored; with a
-    contact sheet of each class and a page, in `output` or `checks/NAME`. What training refuses is a finding here; only data that
-    cannot be read at all raise DataError.
+    Counts, sizes, unreadable files, pictures that are there twice or nearly so, classes that a split lacks or that have too few pictures,
+    and what is ignored; with a contact sheet of each class and a page, in `output` or `checks/NAME`. What training refuses is a finding
+    here; only data that cannot be read at all raise DataError. Files are moved only with `quarantine`: the unreadable ones, to that folder.
     """
     watcher = watcher or Silent()
     refusals: list[DataError] = []
     data_set = open_data(data, watcher.progress, on_problem=refusals.append, allow_missing=True)  # each is named below
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=os.fspath(data), model="", val_fraction=fraction)  # refuses what training would refuse
+    root = Path(os.path.expanduser(source.data)) if _has_own_files(data_set) else None
+    lock = _take_quarantine(quarantine, data_set, root, source.data)
+    try:
+        return _check(data_set, root, refusals, source, output, val_fraction, quarantine, watcher)
+    finally:
+        if lock:
+            lock.release()
+
+
+def _check(
+    data_set: DataSet,
+    root: Path | None,
+    refusals: list[DataError],
+    source: Source,
+    output: str | os.PathLike[str] | None,
+    val_fraction: float | None,
+    quarantine: str | os.PathLike[str] | None,
+    watcher: Watcher,
+) -> Checkup:
     folder = _make_folder(output, data_set.name, source.data)
+    fraction = source.val_fraction
     splits, held_out_from = _divide(data_set, fraction)
-    looks = examine(splits, num_threads=count_cores(), progress=watcher.progress)
+    seen = examine(splits, num_threads=count_cores(), progress=watcher.progress)
     facts = Facts(
         name=data_set.name,
         splits=tuple(splits),
         held_out_from=held_out_from,
         classes=_join_classes(splits),
-        looks=looks,
-        duplicates=find_duplicates(looks),
+        looks=seen.looks,
+        duplicates=find_duplicates(seen.looks),
         ignored=data_set.ignored,
         refusals=list({str(refusal): refusal for refusal in refusals}.values()),  # a folder may be tried twice
+        alike=find_alike(seen.looks),
+        channels=seen.channels.get("train", ChannelTotals()),
+        decode_seconds=None if seen.decode_seconds is None else seen.decode_seconds.get("train", 0.0) / seen.num_threads,
+        num_threads=seen.num_threads,
     )
     train_words = [source.data] + ([] if val_fraction is None else ["--val-fraction", f"{val_fraction:g}"])
-    checkup = Checkup(facts, judge(facts), train_words, folder, name_sheets(facts))
-    _write(checkup, watcher)
+    findings = judge(facts)
+    thumbnails = _shrink_pairs(splits, seen.looks, findings)
+    checkup = Checkup(facts, findings, train_words, folder, name_sheets(facts), thumbnails, root)
+    _write(checkup, watcher)  # which names what is moved next
+    if quarantine is not None and root is not None:
+        checkup = replace(checkup, quarantine=move_unreadable(facts.looks, root, Path(quarantine)))
+        _put(checkup.page, render_page(checkup).encode())
     return checkup
+
+
+def _has_own_files(data: DataSet) -> bool:
+    """Whether each picture has a file of its own, below one folder."""
+    return bool(data.splits) and all(isinstance(images.pictures, PictureFiles) for images in data.splits.values())
+
+
+def _take_quarantine(quarantine: str | os.PathLike[str] | None, data_set: DataSet, root: Path | None, data: str) -> BaseFileLock | None:
+    """Refuse, before the work, a folder that will not do and data of which nothing can be moved."""
+    if quarantine is None:
+        return None
+    if root is None:
+        raise SettingsError(
+            f"--quarantine: expected a folder with a file for each picture, found {data_set.name}, which has none; leave --quarantine out"
+        )
+    refuse_inside(Path(quarantine), data, "--quarantine")
+    return open_quarantine(Path(quarantine))
+
+
+def _shrink_pairs(splits: dict[str, ImageSet], looks: Sequence[Look], findings: Sequence[Finding]) -> dict[tuple[str, str], bytes]:
+    """Thumbnails of the pairs that the page shows; these few pictures are decoded once more."""
+    shown = {id(look) for finding in findings for pair in finding.pairs[:MOST_PAIRS] for look in (pair.one, pair.other)}
+    thumbnails: dict[tuple[str, str], bytes] = {}
+    first = {split: sum(len(splits[before]) for before in list(splits)[:place]) for place, split in enumerate(splits)}
+    for place, look in enumerate(looks):
+        if id(look) in shown:
+            try:
+                picture = splits[look.split].pictures.rgb(place - first[look.split])
+            except ImageError:
+                continue  # gone since it was looked at
+            thumbnails[look.split, look.path] = look.thumbnail or thumbnail_of(picture)
+    return thumbnails
 
 
 def _divide(data: DataSet, val_fraction: float) -> tuple[dict[str, ImageSet], str | None]:

@@ -15,7 +15,7 @@ from provenet.errors import DataError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.report.facts import EvaluatedPart, gather_mistakes
-from provenet.runs.pictures import open_sound_squares
+from provenet.runs.pictures import open_sound_squares, refuse_or_note
 from provenet.runs.report import check_report_path, evaluation_facts, find_run_folder, write_evaluation_report
 from provenet.runs.watcher import Silent, Watcher, follow
 from provenet.runtime import choose_device, place
@@ -45,7 +45,8 @@ def evaluate_bundle(
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    data_set = open_data(data, watcher.progress, allow_missing=skip_broken)
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
     for note in data_set.notes:
         watcher.note(note)
     chosen = choose_split(data_set, split, bundle, watcher)

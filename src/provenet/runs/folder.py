@@ -67,13 +67,13 @@ class RunFolder:
                 self.path.rmdir()
 
 
-def refuse_inside(path: Path, data: str) -> None:
+def refuse_inside(path: Path, data: str, option: str = "--output") -> None:
     """Raise SettingsError for a path among the pictures, where what is written would be read as a class the next time."""
     pictures = os.path.realpath(os.path.expanduser(data))
     if os.path.isdir(pictures) and Path(os.path.realpath(path)).is_relative_to(pictures):
         raise SettingsError(
             f"{show_path(path)}: expected a folder outside of the pictures, where training would not read it, found one inside; "
-            "choose another --output"
+            f"choose another {option}"
         )
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 
 from provenet.data.distortion import Distortion
+from provenet.data.folder import OnProblem
 from provenet.data.index import ImageSet
+from provenet.data.shard_index import CUT_OFF
 from provenet.data.squares import Squares, fits_in_memory, open_squares, stream_squares
 from provenet.errors import DataError
 from provenet.preprocessing import Preprocessing
@@ -11,6 +13,19 @@ from provenet.runs.watcher import Watcher
 from provenet.runtime import count_cores
 
 SPLIT_SEED = 0  # the held-out pictures are the same for every run on the same data, whatever its own seed
+
+
+def refuse_or_note(*, skip_broken: bool, watcher: Watcher) -> OnProblem:
+    """What a run does with a problem of its data: it ends, but for a shard that is cut off, whose whole pictures are used if asked."""
+
+    def on_problem(problem: DataError) -> None:
+        if problem.kind != CUT_OFF:
+            raise problem
+        if not skip_broken:
+            raise DataError(f"{problem}; or go on with its whole pictures: --skip-broken", problem.kind) from problem
+        watcher.note(f"skipped: {problem}")
+
+    return on_problem
 
 
 def open_sound_squares(

@@ -14,7 +14,7 @@ from provenet.data.sources import open_data
 from provenet.errors import DataError, ProvenetError, SettingsError, SnapshotError, show_path
 from provenet.metrics import Evaluation
 from provenet.runs.folder import RunFolder
-from provenet.runs.pictures import SPLIT_SEED
+from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, read_settings
 from provenet.runs.watcher import Silent, Watcher
@@ -73,7 +73,9 @@ def _go_on(
     machine = _section(begun, "machine")
     chosen_device = _choose_device(device, str(machine.get("device", "auto")).partition(":")[0])
     try:
-        data_set = open_data(settings.source.data if data is None else data, watcher.progress, allow_missing=settings.source.skip_broken)
+        skip_broken = settings.source.skip_broken
+        on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+        data_set = open_data(settings.source.data if data is None else data, watcher.progress, on_problem, allow_missing=skip_broken)
     except DataError as error:
         raise DataError(
             f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data FOLDER"

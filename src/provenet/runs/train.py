@@ -9,7 +9,7 @@ from provenet.data.index import DataSet
 from provenet.data.sources import open_data
 from provenet.errors import SettingsError
 from provenet.runs.folder import make_run_folder
-from provenet.runs.pictures import SPLIT_SEED
+from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.plan import choose_model, make_settings, override
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
@@ -79,7 +79,8 @@ def plan_run(
     """Settings for a new run, chosen by its data where nothing was asked."""
     if model == "":
         raise SettingsError("--model: expected a name that `provenet models` lists, found nothing; leave it out to have one chosen")
-    data_set = open_data(data, watcher.progress, allow_missing=skip_broken)
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=data, model=model or "", init=asked.init or "trainable", val_fraction=fraction, skip_broken=skip_broken)
     splits = divide(data_set, val_fraction=fraction, seed=SPLIT_SEED)
@@ -96,7 +97,8 @@ def _repeat(
     source = dataclasses.replace(
         source, data=source.data if data is None else os.fspath(data), skip_broken=source.skip_broken or skip_broken
     )
-    data_set = open_data(source.data, watcher.progress, allow_missing=source.skip_broken)
+    on_problem = refuse_or_note(skip_broken=source.skip_broken, watcher=watcher)
+    data_set = open_data(source.data, watcher.progress, on_problem, allow_missing=source.skip_broken)
     splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
     return override(dataclasses.replace(settings, source=source), asked, can_mirror=data_set.can_mirror), data_set, splits
 
