@@ -37,7 +37,8 @@ from usual import UsualPhotographs, draw_usual_box
 BATCH_SIZE, NUM_WORKERS, SIDE_PIXELS = 16, 2, 224
 DISTORTION = Distortion(crop="area", area=(0.08, 1.0), aspect=(3 / 4, 4 / 3), mirror=True)
 BOXES_CHECKED, QUICK_BOXES_CHECKED = 480, 48
-LARGEST_MEAN_DIFFERENCE = 1.0  # grey steps
+LARGEST_MEAN_DIFFERENCE = 1.0  # grey steps, over all boxes
+ODD_DIFFERENCE = 3.0  # grey steps; a box that differs so much is shown
 CASES = {  # width, height, photographs, how often each is in an epoch, rounds, goals
     "D1": (500, 375, 600, 2, 11, "1.6, 2.1, 3"),
     "D2": (4000, 3000, 24, 2, 7, "3, 3.8, 8"),
@@ -90,7 +91,10 @@ def _check(paths: list[Path], boxes: int) -> None:
             left, top, width, height = place_on_grid(chosen[-1], reduction)
             box = (left, top, min(left + width, whole.width), min(top + height, whole.height))
             theirs = np.asarray(whole.resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BILINEAR, box=box))
-            differences.setdefault(reduction, []).append(float(np.abs(ours.astype(np.int16) - theirs.astype(np.int16)).mean()))
+            difference = float(np.abs(ours.astype(np.int16) - theirs.astype(np.int16)).mean())
+            differences.setdefault(reduction, []).append(difference)
+            if difference > ODD_DIFFERENCE:
+                print(f"Odd: {difference:.1f} grey steps in {path.name}, decoded at 1/{reduction}, {chosen[-1]}")
             areas.append(width * height / whole.width / whole.height)
     rows = [
         [f"1/{reduction}", str(len(found)), f"{np.mean(found):.3f}", f"{max(found):.3f}"]
