@@ -30,7 +30,7 @@ check: $(VENV)/installed  ## everything that must hold before a change is shared
 	$(BIN)/pytest
 	$(BIN)/pytest -m slow
 
-peers: $(PEERS)/installed  ## the networks against other implementations of them, with the same weights
+peers: $(PEERS)/installed  ## the networks against other implementations of them, with the same weights; evaluation's pixels against torchvision's
 	$(PEERS)/bin/pytest tests/peers
 
 docs: $(VENV)/installed  ## write the pages that are measured or made from data: networks.md, claims.md and its translation
@@ -55,5 +55,5 @@ $(PEERS)/installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-peers.txt
 $(PEERS)/installed: pyproject.toml constraints.txt constraints-peers.txt
 	$(need-python)
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --editable . pytest torchvision timm keras pytorchcv onnx onnxruntime
+	$(PEERS)/bin/pip install --quiet --editable . pytest torchvision timm keras pytorchcv onnx onnxruntime scikit-image scikit-learn
 	touch $@

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from provenet.comparison.difference import difference
     from provenet.data.distortion import Distortion
     from provenet.data.index import ImageSet
-    from provenet.data.loader import Loader
+    from provenet.data.loader import Loader, Share
     from provenet.data.sources import open_data
     from provenet.data.squares import open_squares
     from provenet.deploy.predictor import Predictor
@@ -43,6 +43,7 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "ProvenetError",
+    "Share",
     "__version__",
     "blocks",
     "check",
@@ -68,6 +69,7 @@ _HOMES = {
     "Predictor": "provenet.deploy.predictor:Predictor",
     "Preprocessing": "provenet.preprocessing:Preprocessing",
     "ProvenetError": "provenet.errors:ProvenetError",
+    "Share": "provenet.data.loader:Share",
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
     "create_model": "provenet.weights.create:create_model",
