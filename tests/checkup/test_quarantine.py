@@ -51,7 +51,7 @@ def test_only_the_unreadable_are_moved_and_can_be_put_back(tmp_path, check):
     assert check(root, quarantine=aside).quarantine.moved == ()
     assert len(put_back(aside)) == 4
     assert files_below(root) == before
-    assert put_back(aside) == []
+    assert put_back(str(aside)) == []
 
 
 def test_nothing_is_written_over(tmp_path, check):

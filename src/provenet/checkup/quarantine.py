@@ -110,9 +110,9 @@ def move_unreadable(looks: Iterable[Look], data: Path, folder: Path) -> Quaranti
     return Quarantine(folder, tuple(moved), tuple(left))
 
 
-def put_back(folder: Path) -> list[str]:
+def put_back(folder: str | os.PathLike[str]) -> list[str]:
     """Undo what `moved.jsonl` says, the last move first. Gives the paths that are back; where something stands by now, nothing is moved."""
-    lines = [json.loads(line) for line in (folder / LOG_NAME).read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in Path(folder, LOG_NAME).read_text(encoding="utf-8").splitlines()]
     back = []
     for line in reversed(lines):
         if line["to"] is not None and os.path.lexists(line["to"]) and not os.path.lexists(line["from"]):
