@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provenet.data.beside import SquaresBeside
 from provenet.data.distort import distort
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.mixing import mix
 from provenet.data.order import Order
 from provenet.data.random import Places, Purpose, draw
-from provenet.data.squares import Asked, Shown, Squares, stream_squares
+from provenet.data.squares import Asked, Shown, Squares, SquaresInMemory, stream_squares
 from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
@@ -71,6 +72,7 @@ class Loader:
         distortion: Distortion | None = None,
         share: Share | None = None,
         num_classes: int | None = None,
+        is_beside: bool | None = None,
     ) -> None:
         self.squares = squares
         self.labels = labels
@@ -80,6 +82,8 @@ class Loader:
         self.seed = seed
         self.distortion = distortion or Distortion()
         self.share = share or Share()
+        self.is_beside = self.device.type != "cpu" if is_beside is None else is_beside
+        """Whether training pictures are decoded in a process of its own; by default where the device is an accelerator."""
         self.num_classes = num_classes or int(labels.max(initial=0)) + 1
         self.next_step = 0
 
@@ -164,9 +168,13 @@ class Loader:
 
     def _show(self, plan: Iterator[tuple[Places, NDArray[np.int64]]], distortion: Distortion) -> Iterator[Shown]:
         """Stored squares, where a window of them is all that is asked for, else boxes of the pictures themselves."""
-        if distortion.crop == "window":
-            return self.squares.batches(samples for _, samples in plan)
-        return self.squares.crops((Asked(samples, _box_words(places)) for places, samples in plan), distortion)
+        are_cut = distortion.crop != "window"
+        squares = self.squares
+        if self.is_beside and (are_cut or not isinstance(squares, SquaresInMemory)):
+            squares = SquaresBeside(squares)
+        if not are_cut:
+            return squares.batches(samples for _, samples in plan)
+        return squares.crops((Asked(samples, _box_words(places)) for places, samples in plan), distortion)
 
     def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
         """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
@@ -206,5 +214,7 @@ def _box_words(places: Places) -> NDArray[np.uint64]:
 
 
 def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Some of the images [B, S, S, C] turned left to right."""
-    return torch.where(mirrored[:, None, None, None], images.flip(2), images)
+    """Some of the images [B, S, S, C] turned left to right, where they lie."""
+    turned = mirrored.nonzero()[:, 0]
+    images[turned] = images.index_select(0, turned).flip(2)
+    return images
