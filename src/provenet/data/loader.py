@@ -8,7 +8,8 @@ the device. Letters: B batch, S window, C channels.
 import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import tee
+from functools import cached_property
+from itertools import islice, tee
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
 
 STEPS_PLANNED_AT_ONCE = 32
+STEPS_GATHERED_AT_ONCE = 8
+LARGEST_NORMALISED_BYTES = 2**28
 
 
 class Batch(NamedTuple):
@@ -143,6 +146,9 @@ class Loader:
         Each depends on the seed, its own number and its size only.
         """
         order = Order(len(self), seed, self.squares.pictures.blocks())
+        if distortion == Distortion() and self._normalised is not None:
+            yield from self._gather(self._normalised, order, first_step, 2**48 if last_step is None else last_step)
+            return
         here, ahead = tee(self._plan(order, first_step, 2**48 if last_step is None else last_step, distortion))
         for (places, _), shown in zip(here, self._show(ahead, distortion), strict=True):
             yield self._distorted(shown, places, distortion)
@@ -154,6 +160,29 @@ class Loader:
         for shown in self.squares.batches(numbers):
             windows = window(shown.pixels.to(self.device), self.preprocessing.size)
             yield Batch(self.preprocessing.normalise(windows), self._labels_of(shown))
+
+    @cached_property
+    def _normalised(self) -> Tensor | None:
+        """All images as the network sees them, float32 [N, S S C] on the device, where they are in memory and few enough to be so twice."""
+        size, squares = self.preprocessing.size, self.squares
+        num_values = size * size * self.preprocessing.channels
+        if not isinstance(squares, SquaresInMemory) or 4 * num_values * len(self) > LARGEST_NORMALISED_BYTES:
+            return None
+        images = torch.empty(len(self), num_values, device=self.device)
+        for start in range(0, len(self), 1_024):
+            windows = window(squares.pixels[start : start + 1_024].to(self.device), size)
+            images[start : start + 1_024] = self.preprocessing.normalise(windows).permute(0, 2, 3, 1).flatten(1)
+        return images
+
+    def _gather(self, images: Tensor, order: Order, first_step: int, last_step: int) -> Generator[Batch, None, None]:
+        """Undistorted training batches: a few of them are one gather."""
+        labels = torch.from_numpy(self.labels).to(self.device)
+        size, channels, count = self.preprocessing.size, self.preprocessing.channels, len(self.share.rows(self.batch_size))
+        plan = self._plan(order, first_step, last_step, Distortion())
+        while some := [samples for _, samples in islice(plan, STEPS_GATHERED_AT_ONCE)]:
+            samples = torch.from_numpy(np.concatenate(some)).to(self.device)
+            chosen = images.index_select(0, samples).view(-1, size, size, channels).permute(0, 3, 1, 2)
+            yield from map(Batch, torch.split(chosen, count or 1)[: len(some)], torch.split(labels.index_select(0, samples), count or 1))
 
     def _plan(self, order: Order, first_step: int, last_step: int, distortion: Distortion) -> Iterator[tuple[Places, NDArray[np.int64]]]:
         """For each step the places of our rows, and their samples; of many steps at once, since small nets take steps of microseconds."""
