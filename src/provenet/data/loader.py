@@ -203,7 +203,7 @@ class Loader:
             squares = SquaresBeside(squares)
         if not are_cut:
             return squares.batches(samples for _, samples in plan)
-        return squares.crops((Asked(samples, _box_words(places)) for places, samples in plan), distortion)
+        return squares.crops((_ask(samples, places, distortion) for places, samples in plan), distortion)
 
     def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
         """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
@@ -224,9 +224,9 @@ class Loader:
     def _windows(self, shown: Shown, places: Places, distortion: Distortion) -> Tensor:
         """Cropped and mirrored: uint8 [B, S, S, C]."""
         pixels, size = shown.pixels.to(self.device), self.preprocessing.size
-        moves = distortion.moves(*places)
         if distortion.crop != "window":
-            return pixels if moves is None else _mirror(pixels, moves.mirrored.to(self.device))
+            return pixels  # cut and mirrored when they were decoded
+        moves = distortion.moves(*places)
         if moves is None:
             return window(pixels, size)
         rows, columns, mirrored = (move.to(self.device) for move in moves)
@@ -236,14 +236,10 @@ class Loader:
         return torch.from_numpy(self.labels[shown.samples]).to(self.device)
 
 
-def _box_words(places: Places) -> NDArray[np.uint64]:
-    """Four words for each sample that place its box: across, down, extent, aspect."""
+def _ask(samples: NDArray[np.int64], places: Places, distortion: Distortion) -> Asked:
+    """A box of each: four words that place it (across, down, extent, aspect), and whether it is mirrored."""
     across, down, _, extent = draw(places.seed, Purpose.DISTORTION, places.epochs, places.positions)
-    return np.stack([across, down, extent, draw(places.seed, Purpose.CROP, places.epochs, places.positions)[0]])
-
-
-def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Some of the images [B, S, S, C] turned left to right, where they lie."""
-    turned = mirrored.nonzero()[:, 0]
-    images[turned] = images.index_select(0, turned).flip(2)
-    return images
+    aspect = draw(places.seed, Purpose.CROP, places.epochs, places.positions)[0]
+    moves = distortion.moves(*places)
+    mirrored = np.zeros(len(samples), bool) if moves is None else moves.mirrored.numpy()
+    return Asked(samples, np.stack([across, down, extent, aspect]), mirrored)
