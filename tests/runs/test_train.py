@@ -11,7 +11,7 @@ from PIL import Image
 
 import provenet as pn
 from conftest import take, write_class_folders
-from provenet.data.holdout import divide
+from provenet.data.holdout import divide, hold_out
 from provenet.data.loader import Loader
 from provenet.data.sources import open_data
 from provenet.data.squares import open_squares
@@ -19,6 +19,7 @@ from provenet.deploy.predictor import Predictor
 from provenet.errors import DataError, SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.runs.evaluate import evaluate_bundle
+from provenet.runs.pictures import SPLIT_SEED
 from provenet.runs.plan import choose_model, choose_preprocessing
 from provenet.runs.settings import Source, read_settings
 from provenet.runs.train import train
@@ -131,6 +132,22 @@ def test_decoding_ahead_trains_the_same_weights(class_folders, tmp_path, monkeyp
     monkeypatch.setattr("provenet.data.squares.LARGEST_IN_MEMORY_BYTES", 0)
     on_disk = train(data, "resnet8_cifar", output=tmp_path / "b", epochs=2)
     assert same(weights(in_memory), weights(on_disk))
+
+
+def test_a_broken_picture_of_a_set_too_large_for_memory(class_folders, tmp_path, monkeypatch):
+    """It is not looked for at the start: met, it is an error, or gives its turn to the next and is counted."""
+    data = class_folders(per_class=12)
+    monkeypatch.setattr("provenet.data.squares.LARGEST_IN_MEMORY_BYTES", 0)
+    kept = open_data(data).splits["all"]
+    train_part, _ = hold_out(kept, val_fraction=0.2, seed=SPLIT_SEED)
+    path = train_part.pictures.file(7)
+    path.write_bytes(b"no picture")
+    with pytest.raises(pn.ProvenetError, match=rf"{path.name}: expected an image, found .* go on: provenet resume"):
+        train(data, "resnet8_cifar", output=tmp_path / "a", epochs=1, val_fraction=0.2)
+    heard = Heard()
+    train(data, "resnet8_cifar", output=tmp_path / "b", epochs=2, val_fraction=0.2, skip_broken=True, watcher=heard)
+    assert sum(path.name in note for note in heard.notes) == 1
+    assert any(note.endswith("skipped 1 broken of 30 pictures") for note in heard.notes)
 
 
 def test_the_folder_trained_on_is_evaluated_on_its_held_out_part(class_folders, tmp_path):

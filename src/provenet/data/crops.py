@@ -16,7 +16,7 @@ from provenet.data.distortion import Distortion
 from provenet.preprocessing import Preprocessing
 
 LARGEST_REDUCTION = 8  # libjpeg decodes at a half, a quarter or an eighth in about the time of reading the file
-SPARE = 1.5
+SPARE = 2
 """How many times the pixels of the training image a reduced picture keeps along each side; see bench/crops.py."""
 
 
@@ -77,6 +77,9 @@ def cut(pixels: NDArray[np.uint8], box: Box, side_pixels: int, interpolation: st
     # The filter reaches over the box's edge, as Pillow's does: so many pixels more.
     right = min(width, left + math.ceil(box_width + box_width / side_pixels) + 2)
     bottom = min(height, top + math.ceil(box_height + box_height / side_pixels) + 2)
+    # Torch takes a side that is right already for one that needs no resizing, whatever the scale.
+    right -= right - left == side_pixels != box_width
+    bottom -= bottom - top == side_pixels != box_height
     # Copied by NumPy, because torch would do it in as many threads as the machine has, in every one of ours.
     part = torch.from_numpy(np.array(pixels[top:bottom, left:right], order="C"))
     resize = torch.ops.aten._upsample_bilinear2d_aa if interpolation == "bilinear" else torch.ops.aten._upsample_bicubic2d_aa

@@ -8,7 +8,8 @@ the device. Letters: B batch, S window, C channels.
 import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import tee
+from functools import cached_property
+from itertools import islice, tee
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,18 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provenet.data.beside import SquaresBeside
 from provenet.data.distort import distort
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.mixing import mix
 from provenet.data.order import Order
 from provenet.data.random import Places, Purpose, draw
-from provenet.data.squares import Asked, Shown, Squares, stream_squares
+from provenet.data.squares import Asked, Shown, Squares, SquaresInMemory, stream_squares
 from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
 
 STEPS_PLANNED_AT_ONCE = 32
+STEPS_GATHERED_AT_ONCE = 8
+LARGEST_NORMALISED_BYTES = 2**28
 
 
 class Batch(NamedTuple):
@@ -71,6 +75,7 @@ class Loader:
         distortion: Distortion | None = None,
         share: Share | None = None,
         num_classes: int | None = None,
+        is_beside: bool | None = None,
     ) -> None:
         self.squares = squares
         self.labels = labels
@@ -80,6 +85,8 @@ class Loader:
         self.seed = seed
         self.distortion = distortion or Distortion()
         self.share = share or Share()
+        self.is_beside = self.device.type != "cpu" if is_beside is None else is_beside
+        """Whether training pictures are decoded in a process of its own; by default where the device is an accelerator."""
         self.num_classes = num_classes or int(labels.max(initial=0)) + 1
         self.next_step = 0
 
@@ -139,6 +146,9 @@ class Loader:
         Each depends on the seed, its own number and its size only.
         """
         order = Order(len(self), seed, self.squares.pictures.blocks())
+        if distortion == Distortion() and self._normalised is not None:
+            yield from self._gather(self._normalised, order, first_step, 2**48 if last_step is None else last_step)
+            return
         here, ahead = tee(self._plan(order, first_step, 2**48 if last_step is None else last_step, distortion))
         for (places, _), shown in zip(here, self._show(ahead, distortion), strict=True):
             yield self._distorted(shown, places, distortion)
@@ -150,6 +160,29 @@ class Loader:
         for shown in self.squares.batches(numbers):
             windows = window(shown.pixels.to(self.device), self.preprocessing.size)
             yield Batch(self.preprocessing.normalise(windows), self._labels_of(shown))
+
+    @cached_property
+    def _normalised(self) -> Tensor | None:
+        """All images as the network sees them, float32 [N, S S C] on the device, where they are in memory and few enough to be so twice."""
+        size, squares = self.preprocessing.size, self.squares
+        num_values = size * size * self.preprocessing.channels
+        if not isinstance(squares, SquaresInMemory) or 4 * num_values * len(self) > LARGEST_NORMALISED_BYTES:
+            return None
+        images = torch.empty(len(self), num_values, device=self.device)
+        for start in range(0, len(self), 1_024):
+            windows = window(squares.pixels[start : start + 1_024].to(self.device), size)
+            images[start : start + 1_024] = self.preprocessing.normalise(windows).permute(0, 2, 3, 1).flatten(1)
+        return images
+
+    def _gather(self, images: Tensor, order: Order, first_step: int, last_step: int) -> Generator[Batch, None, None]:
+        """Undistorted training batches: a few of them are one gather."""
+        labels = torch.from_numpy(self.labels).to(self.device)
+        size, channels, count = self.preprocessing.size, self.preprocessing.channels, len(self.share.rows(self.batch_size))
+        plan = self._plan(order, first_step, last_step, Distortion())
+        while some := [samples for _, samples in islice(plan, STEPS_GATHERED_AT_ONCE)]:
+            samples = torch.from_numpy(np.concatenate(some)).to(self.device)
+            chosen = images.index_select(0, samples).view(-1, size, size, channels).permute(0, 3, 1, 2)
+            yield from map(Batch, torch.split(chosen, count or 1)[: len(some)], torch.split(labels.index_select(0, samples), count or 1))
 
     def _plan(self, order: Order, first_step: int, last_step: int, distortion: Distortion) -> Iterator[tuple[Places, NDArray[np.int64]]]:
         """For each step the places of our rows, and their samples; of many steps at once, since small nets take steps of microseconds."""
@@ -164,9 +197,13 @@ class Loader:
 
     def _show(self, plan: Iterator[tuple[Places, NDArray[np.int64]]], distortion: Distortion) -> Iterator[Shown]:
         """Stored squares, where a window of them is all that is asked for, else boxes of the pictures themselves."""
-        if distortion.crop == "window":
-            return self.squares.batches(samples for _, samples in plan)
-        return self.squares.crops((Asked(samples, _box_words(places)) for places, samples in plan), distortion)
+        are_cut = distortion.crop != "window"
+        squares = self.squares
+        if self.is_beside and (are_cut or not isinstance(squares, SquaresInMemory)):
+            squares = SquaresBeside(squares)
+        if not are_cut:
+            return squares.batches(samples for _, samples in plan)
+        return squares.crops((_ask(samples, places, distortion) for places, samples in plan), distortion)
 
     def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
         """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
@@ -187,9 +224,9 @@ class Loader:
     def _windows(self, shown: Shown, places: Places, distortion: Distortion) -> Tensor:
         """Cropped and mirrored: uint8 [B, S, S, C]."""
         pixels, size = shown.pixels.to(self.device), self.preprocessing.size
-        moves = distortion.moves(*places)
         if distortion.crop != "window":
-            return pixels if moves is None else _mirror(pixels, moves.mirrored.to(self.device))
+            return pixels  # cut and mirrored when they were decoded
+        moves = distortion.moves(*places)
         if moves is None:
             return window(pixels, size)
         rows, columns, mirrored = (move.to(self.device) for move in moves)
@@ -199,12 +236,10 @@ class Loader:
         return torch.from_numpy(self.labels[shown.samples]).to(self.device)
 
 
-def _box_words(places: Places) -> NDArray[np.uint64]:
-    """Four words for each sample that place its box: across, down, extent, aspect."""
+def _ask(samples: NDArray[np.int64], places: Places, distortion: Distortion) -> Asked:
+    """A box of each: four words that place it (across, down, extent, aspect), and whether it is mirrored."""
     across, down, _, extent = draw(places.seed, Purpose.DISTORTION, places.epochs, places.positions)
-    return np.stack([across, down, extent, draw(places.seed, Purpose.CROP, places.epochs, places.positions)[0]])
-
-
-def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Some of the images [B, S, S, C] turned left to right."""
-    return torch.where(mirrored[:, None, None, None], images.flip(2), images)
+    aspect = draw(places.seed, Purpose.CROP, places.epochs, places.positions)[0]
+    moves = distortion.moves(*places)
+    mirrored = np.zeros(len(samples), bool) if moves is None else moves.mirrored.numpy()
+    return Asked(samples, np.stack([across, down, extent, aspect]), mirrored)

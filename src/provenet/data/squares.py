@@ -34,10 +34,11 @@ class Shown(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Pictures to show [B], and the random words that place their boxes, uint64 [4, B]."""
+    """Pictures to show [B], the random words that place their boxes, uint64 [4, B], and which are turned left to right, bool [B]."""
 
     samples: NDArray[np.int64]
     words: NDArray[np.uint64]
+    mirrored: NDArray[np.bool_]
 
 
 class Squares(ABC):
@@ -71,8 +72,8 @@ class Squares(ABC):
         """A box of each picture as large as the window, drawn by the distortion's rule, cut from the picture itself."""
         preprocessing = self.preprocessing
 
-        def fill(row: NDArray[np.uint8], job: tuple[int, list[int]]) -> int:
-            index, words = job
+        def fill(row: NDArray[np.uint8], job: tuple[int, list[int], bool]) -> int:
+            index, words, is_mirrored = job
 
             def decode(index: int) -> NDArray[np.uint8]:
                 return self.pictures.crop(
@@ -82,9 +83,13 @@ class Squares(ABC):
                     preprocessing,
                 )
 
-            return self._first_sound(row, index, decode)
+            shown = self._first_sound(row, index, decode)
+            if is_mirrored:
+                pixels = row.view(f"V{row.shape[-1]}")  # whole pixels, which are moved in half the time of their colours
+                pixels[...] = pixels[:, ::-1].copy()
+            return shown
 
-        jobs = (list(zip(batch.samples.tolist(), batch.words.T.tolist(), strict=True)) for batch in asked)
+        jobs = (list(zip(batch.samples.tolist(), batch.words.T.tolist(), batch.mirrored.tolist(), strict=True)) for batch in asked)
         shape = preprocessing.size, preprocessing.size, preprocessing.channels
         for rows, samples in fill_ahead(jobs, fill, shape, self.num_threads):
             yield Shown(torch.from_numpy(rows), np.array(samples, np.int64))

@@ -173,6 +173,7 @@ def carry_out(
                     recorder.pages.show("val", state.best.evaluation)
                 recorder.draw_pages("running", state.seconds)
                 val = fit(state, batches, training, evaluate=lambda: evaluate_on("val", "validating"), recorder=recorder)
+                _tell_replaced(splits["train"], watcher)
                 test = evaluate_on("test", "testing") if "test" in splits else None
                 recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
             except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
@@ -190,6 +191,15 @@ def carry_out(
                 error.add_note(_keep(state, recorder))
                 raise
     return Run(folder.path, settings, val, test)
+
+
+def _tell_replaced(train: Split, watcher: Watcher) -> None:
+    """Name and count the pictures that could not be decoded when they were met, each of which gave its turn to another."""
+    broken = train.loader.squares.broken
+    for number in sorted(broken):
+        watcher.note(f"skipped: {broken[number]}")
+    if broken:
+        watcher.note(f"{train.images.name}: skipped {len(broken)} broken of {len(train.images)} pictures")
 
 
 def _keep(state: TrainingState, recorder: RunRecorder) -> str:
