@@ -388,13 +388,14 @@ def test_a_picture_that_vanishes_while_it_trains(pictures, tmp_path, from_disk):
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
-def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk, monkeypatch):
+def test_a_mistake_of_ours_costs_no_work(pictures, tmp_path, from_disk):
     whole(pictures, tmp_path / "whole")
-    told = Told(4, lambda: monkeypatch.setattr("provenet.data.squares.SquaresOnDisk._square", None))
+    mistake_made = pytest.MonkeyPatch()
+    told = Told(4, lambda: mistake_made.setattr("provenet.data.squares.SquaresOnDisk._square", None))
     with pytest.raises(TypeError) as mistake:
         train(pictures, "resnet8_cifar", output=tmp_path / "run", watcher=told, epochs=5, batch_size=8)
     assert mistake.value.__notes__ == [f"all of it is kept; go on: provenet resume {tmp_path / 'run'}"]
-    monkeypatch.undo()
+    mistake_made.undo()
     resume(tmp_path / "run")
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
