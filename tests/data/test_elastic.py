@@ -172,7 +172,7 @@ def digest(batch):
 SCRIPT = """
 import json, sys
 import torch
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 from provenet.data.loader import Share
 from provenet.data.sources import open_data
 from test_elastic import COLOUR, make_loader, take
@@ -192,7 +192,8 @@ def test_real_processes(images, uninterrupted, num_processes, pytestconfig):
     words = [[sys.executable, "-c", SCRIPT, str(pytestconfig.rootpath / "tests/data"), folder, str(rank), str(num_processes), str(rank + 1)]
              for rank in range(num_processes)]  # fmt: skip
     running = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
-    shares = [json.loads(process.communicate(timeout=120)[0]) for process in running]
+    told = [process.communicate(timeout=120)[0] for process in running]
+    shares = [json.loads(printed) for printed in told]
     for number, expected in enumerate(uninterrupted["everything"]):
         images_ = [row for share in shares for row in share[number][1]]
         assert images_ == expected.images.flatten(1)[:, ::97].tolist()
