@@ -22,7 +22,7 @@ from provenet.data.distort import distort
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.mixing import mix
-from provenet.data.order import Order
+from provenet.data.order import LARGEST_TABLE_SAMPLES, Order
 from provenet.data.random import Places, Purpose, draw
 from provenet.data.squares import Asked, Shown, Squares, SquaresInMemory, stream_squares
 from provenet.errors import SettingsError
@@ -166,7 +166,8 @@ class Loader:
         """All images as the network sees them, float32 [N, S S C] on the device, where they are in memory and few enough to be so twice."""
         size, squares = self.preprocessing.size, self.squares
         num_values = size * size * self.preprocessing.channels
-        if not isinstance(squares, SquaresInMemory) or 4 * num_values * len(self) > LARGEST_NORMALISED_BYTES:
+        is_small = len(self) <= LARGEST_TABLE_SAMPLES and 4 * num_values * len(self) <= LARGEST_NORMALISED_BYTES
+        if not isinstance(squares, SquaresInMemory) or not is_small:
             return None
         images = torch.empty(len(self), num_values, device=self.device)
         for start in range(0, len(self), 1_024):
