@@ -182,8 +182,9 @@ def near_leaks(facts: Facts) -> Iterator[Finding]:
         pairs = [pair for pair in facts.alike.pairs if pair.splits == {one, other} and pair.one.label == pair.other.label]
         if pairs:
             theirs = {look.path for pair in pairs for look in (pair.one, pair.other) if look.split == other}
+            told = f"{len(pairs):,} pairs, " * (len(pairs) > len(theirs)) + _certainties(pairs)
             message = (
-                f"{_count(list(theirs), 'picture')} of {other} nearly the same as one of {one} ({_certainties(pairs)}), "
+                f"{_count(list(theirs), 'picture')} of {other} nearly the same as one of {one} ({told}), "
                 f"so that {other} would measure memory; look at them, and keep one of each"
             )
             yield _of_pairs("problem" if pairs[0].is_sure else "warning", f"near leak: {one} and {other}", message, pairs)
