@@ -19,7 +19,7 @@ from provenet.checkup.channels import ChannelTotals
 from provenet.checkup.sketch import sketch
 from provenet.data.index import ImageSet
 from provenet.data.pictures import EncodedPictures, Pictures, PixelArray
-from provenet.data.squares import Progress
+from provenet.data.progress import Progress
 from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
 

@@ -19,8 +19,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from provenet.data.fetch import Progress, cache_folder
+from provenet.data.fetch import cache_folder
 from provenet.data.offsets import ENDING, open_index, read_offsets
+from provenet.data.progress import Progress
 from provenet.data.shard_files import ShardFile
 from provenet.data.shard_index import ShardIndex
 from provenet.errors import DataError, SettingsError, printable

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.data import shard_index
-from provenet.data.fetch import Progress
 from provenet.data.folder import OnProblem, raise_it
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet, ImageSet
@@ -23,6 +22,7 @@ from provenet.data.labels import is_number, order_labels
 from provenet.data.offsets import open_index
 from provenet.data.paths import Paths
 from provenet.data.pictures import EncodedPictures
+from provenet.data.progress import Progress
 from provenet.data.remote import open_remote
 from provenet.data.shard_addresses import CLASSES_NAMES, PACK_NAME, ShardAddresses, is_remote
 from provenet.data.shard_files import ShardFile, ShardFiles

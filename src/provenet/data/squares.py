@@ -15,6 +15,7 @@ from torch import Tensor
 from provenet.data.crops import draw_box
 from provenet.data.distortion import Distortion
 from provenet.data.pictures import Pictures, PixelArray, content_number
+from provenet.data.progress import Progress as Progress  # runs/plan.py takes it from here
 from provenet.data.threads import decoding_threads, fill_ahead
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
@@ -22,8 +23,6 @@ from provenet.preprocessing import Preprocessing
 LARGEST_IN_MEMORY_BYTES = 2**30
 PICTURES_AT_ONCE = 1_024
 MOST_BROKEN_IN_A_ROW = 1_000
-
-Progress = Callable[[str, int, int], None]
 
 
 class Shown(NamedTuple):
