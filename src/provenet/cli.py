@@ -209,6 +209,7 @@ def colours(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    skip_broken: Flag = False,
     json: Flag = False,
 ) -> None:
     """Measure the colours of training pictures: their mean, and the principal components that `train --colours` varies them along.
@@ -217,6 +218,7 @@ def colours(
 
     Args:
         output: The file to write, for --colours: it ends in .toml.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
         json: Print a JSON object: {pictures, mean, pca_eigenvalues, pca_eigenvectors}, of pixels of 0 to 1.
     """
     from provenet.console import Terminal
@@ -225,7 +227,7 @@ def colours(
 
     prepare_process()
     with Terminal() as terminal:
-        found = find_colours(data, output=output, watcher=terminal)
+        found = find_colours(data, output=output, skip_broken=skip_broken, watcher=terminal)
     if json:
         _print_json(vars(found))
     else:
@@ -243,6 +245,7 @@ def preview(
     model: str | None = None,
     wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
     pictures: int = 8,
+    skip_broken: Flag = False,
     json: Flag = False,
 ) -> None:
     """Look at what a network will be shown in training: some pictures, each as evaluation sees it, then as eight passes would.
@@ -253,6 +256,7 @@ def preview(
         output: The file to write, a .png.
         model: A name of `provenet models`, chosen as `provenet train` does.
         pictures: How many, of different classes.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
         json: Print {file, preprocessing, distortion} as JSON.
     """
     from provenet.console import Terminal
@@ -261,7 +265,9 @@ def preview(
 
     prepare_process()
     with Terminal() as terminal:
-        settings = draw_preview(data, model, output=output, num_pictures=pictures, watcher=terminal, **vars(wishes))
+        settings = draw_preview(
+            data, model, output=output, num_pictures=pictures, skip_broken=skip_broken, watcher=terminal, **vars(wishes)
+        )
     if json:
         sections = settings.to_dict()
         _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
