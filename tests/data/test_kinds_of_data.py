@@ -16,12 +16,15 @@ from PIL import Image
 from test_cifar import record
 
 from conftest import photo
+from provenet import pack
 from provenet.data.builtin import BUILTIN
 from provenet.data.cifar import CIFAR10
+from provenet.data.holdout import divide
 from provenet.data.idx import write_idx
 from provenet.data.shard_addresses import LIST_ENDINGS
 from provenet.data.sources import open_data
 from provenet.data.tables import KINDS
+from provenet.errors import DataError
 from test_cli import main
 
 SIDE_PIXELS = 32
@@ -171,6 +174,37 @@ def test_every_command_takes_every_kind(data, tmp_path, capsys):
     shutil.copy("run/settings.toml", "killed")
     gone_on = json.loads(main(capsys, "resume", "killed", "--data", data, "--json")[0])
     assert gone_on["val"] == trained["val"]
+
+
+WITHOUT_TRAIN = {
+    "folder": ("a folder 'train' or class folders", "add a folder for each class"),
+    "csv": ("rows with the split 'train', or no column of splits", "add rows with another label"),
+    "shards": (r"shards of the split 'train' \(train-000000.tar\), or of no split", "add pictures with another label"),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_TRAIN)
+def test_what_is_missing_to_train_is_said_in_the_words_of_the_kind(kind, flowers, tmp_path, check):
+    root = tmp_path / "flowers"
+    shutil.copytree(flowers, root / "test")
+    whole, lonely = root, tmp_path / "lonely"
+    shutil.copytree(flowers / "daisy", lonely / "train" / "daisy")
+    if kind == "csv":
+        whole, lonely = tmp_path / "whole.csv", tmp_path / "lonely.csv"
+        rows = [f"flowers/test/{path},{label},test\n" for path, label in list_files(flowers)]
+        whole.write_text("path,label,split\n" + "".join(rows))
+        lonely.write_text("path,label\n" + "".join(f"flowers/test/{path},daisy\n" for path, _ in list_files(flowers)[:PER_CLASS]))
+    elif kind == "shards":
+        for data, place in ((whole, "whole"), (lonely, "lonely")):
+            pack(data, tmp_path / f"packed-{place}")
+        whole, lonely = tmp_path / "packed-whole", tmp_path / "packed-lonely"
+    train_words, class_words = WITHOUT_TRAIN[kind]
+    with pytest.raises(DataError, match=f"expected {train_words}, found only test; add what is missing"):
+        divide(open_data(whole), val_fraction=0.2, seed=0)
+    with pytest.raises(DataError, match=rf"expected at least two classes, found \['daisy'\]; {class_words}"):
+        divide(open_data(lonely), val_fraction=0.2, seed=0)
+    assert any(re.match(f"expected {train_words}, found only test", finding.message) for finding in check(whole).findings)
+    assert any(finding.message.endswith(class_words) for finding in check(lonely).findings)
 
 
 def test_every_help_says_the_same_of_data(capsys):

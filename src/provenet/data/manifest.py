@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.data.folder import SPLIT_NAMES
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import ROWS, DataSet, ImageSet
 from provenet.data.paths import Paths
 from provenet.data.pictures import PictureFiles
 from provenet.data.progress import Progress
@@ -44,7 +44,7 @@ def read_manifest(path: Path, progress: Progress | None = None, *, allow_missing
     listed.refuse_two_labels()
     if not allow_missing:
         listed.refuse_missing(path.parent)
-    return DataSet(show_path(path.stem), dict(_divide(listed, path)))
+    return DataSet(show_path(path.stem), dict(_divide(listed, path)), wording=ROWS)
 
 
 class _Arrays(NamedTuple):

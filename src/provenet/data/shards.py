@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from provenet.data import shard_index
 from provenet.data.folder import OnProblem, raise_it
 from provenet.data.ignored import Ignored, Reason
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import TAR_SHARDS, DataSet, ImageSet
 from provenet.data.labels import is_number, order_labels
 from provenet.data.offsets import open_index
 from provenet.data.paths import Paths
@@ -128,7 +128,8 @@ def open_shards(addresses: ShardAddresses, progress: Progress | None, on_problem
     splits = {split: reader.read(f"{addresses.name}/{split}", shards, classes) for split, shards in addresses.splits.items()}
     if folder and addresses.is_folder:
         reader.pass_over_others(addresses, folder)
-    return DataSet(addresses.name, splits, can_mirror=facts.get("can_mirror") is not False, ignored=reader.ignored)
+    can_mirror = facts.get("can_mirror") is not False
+    return DataSet(addresses.name, splits, can_mirror=can_mirror, ignored=reader.ignored, wording=TAR_SHARDS)
 
 
 class _Reader:
