@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tarfile
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -43,7 +44,7 @@ def flowers(tmp_path_factory):
 
 
 def list_files(flowers):
-    return [(path.relative_to(flowers).as_posix(), path.parent.name) for path in sorted(flowers.glob("*/*.png"))]
+    return [(path.relative_to(flowers).as_posix(), path.parent.name) for path in sorted(flowers.glob("*/*"))]
 
 
 def pixels_of(flowers):
@@ -108,8 +109,8 @@ def as_shard(flowers, place):
     path = place / "all-000.tar"
     with tarfile.open(path, "w") as tar:
         for number, (file, label) in enumerate(list_files(flowers)):
-            for ending, content in (("png", (flowers / file).read_bytes()), ("cls", label.encode())):
-                info = tarfile.TarInfo(f"{number:04}.{ending}")
+            for ending, content in ((Path(file).suffix, (flowers / file).read_bytes()), (".cls", label.encode())):
+                info = tarfile.TarInfo(f"{number:04}{ending}")
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     return path
