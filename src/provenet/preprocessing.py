@@ -141,6 +141,14 @@ CIFAR_PREPROCESSING = Preprocessing(size=32, resize=32, channels=3, mean=(0.4914
 MEAN_ONLY = Preprocessing(size=224, resize=256, channels=3, white=255.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
 
 
+def window_corner(side: int, size: int) -> int:
+    """Where the centred window of `size` pixels begins on a line of `side`, a half to the even number, as torchvision's CenterCrop has it.
+
+    Negative where the line is shorter than the window.
+    """
+    return round((side - size) / 2) if side >= size else -((size - side) // 2)
+
+
 def window(
     squares: Tensor, size: int, *, rows: Tensor | None = None, columns: Tensor | None = None, mirrored: Tensor | None = None
 ) -> Tensor:
@@ -150,7 +158,7 @@ def window(
     window is centred, which is what evaluation and prediction see.
     """
     num_images, side, _, channels = squares.shape
-    corner = (side - size) // 2  # negative where the square is smaller than the window
+    corner = window_corner(side, size)
     largest_move = 0 if rows is None or columns is None else int(torch.stack([rows.abs().max(), columns.abs().max()]).max())
     border = max(0, largest_move - min(corner, side - size - corner))
     if border:

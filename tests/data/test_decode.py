@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from provenet.data.crops import place_square
 from provenet.data.decode import KINDS, LARGEST_PIXELS, read_picture, to_square
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing
@@ -89,6 +90,37 @@ def test_the_square_is_the_middle():
     preprocessing = Preprocessing(size=10, resize=10, channels=1, mean=(0.0,), std=(1.0,))
     assert (to_square(Image.fromarray(wide), preprocessing) == 255).all()
     assert (to_square(Image.fromarray(wide.T.copy()), preprocessing) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resize", "size", "whole", "corner"),
+    [
+        # Short side to `resize`, the other rounded down; the window's middle, a half to the even number. By hand:
+        (500, 375, 256, 224, (341, 256), (42, 0)),  # 341.33; (341 - 224) / 2 = 58.5 -> 58, of which the square's own 16
+        (375, 500, 256, 224, (256, 341), (0, 42)),
+        (451, 300, 256, 224, (384, 256), (64, 0)),  # 384.85; 80 - 16
+        (100, 100, 64, 57, (64, 64), (0, 0)),  # 3.5 -> 4 in both
+        (130, 100, 64, 57, (83, 64), (9, 0)),  # 83.2; 13 - 4
+        (60, 28, 28, 32, (60, 28), (16, 0)),  # 14 + 2: the window is larger than the square
+    ],
+)
+def test_the_square_lies_where_others_look_for_it(width, height, resize, size, whole, corner):
+    preprocessing = Preprocessing(size=size, resize=resize, channels=1, mean=(0.0,), std=(1.0,))
+    assert place_square(width, height, preprocessing) == (whole, corner)
+    random = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    resized = np.asarray(Image.fromarray(random).resize(whole, Image.Resampling.BILINEAR))
+    left, top = corner
+    square = to_square(Image.fromarray(random), preprocessing)[..., 0]
+    assert np.array_equal(square, resized[top : top + resize, left : left + resize])
+
+
+def test_a_long_strip_is_not_resized_whole():
+    preprocessing = Preprocessing(size=57, resize=64, channels=1, mean=(0.0,), std=(1.0,))
+    strip = np.random.default_rng(0).integers(0, 256, (20, 90), dtype=np.uint8)
+    (wide, high), (left, _) = place_square(90, 20, preprocessing)
+    assert (wide, high, left) == (288, 64, 112)  # (288 - 57) / 2 = 115.5 -> 116, less 4
+    whole = np.asarray(Image.fromarray(strip).resize((wide, high), Image.Resampling.BILINEAR))[:, left : left + 64].astype(int)
+    assert abs(to_square(Image.fromarray(strip), preprocessing)[..., 0] - whole).max() <= 1
 
 
 def test_resizing_is_pillows_own():

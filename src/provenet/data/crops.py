@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from provenet.data.distortion import Distortion
-from provenet.preprocessing import Preprocessing
+from provenet.preprocessing import Preprocessing, window_corner
 
 LARGEST_REDUCTION = 8  # libjpeg decodes at a half, a quarter or an eighth in about the time of reading the file
 SPARE = 2
@@ -32,14 +32,11 @@ class Box(NamedTuple):
 def draw_box(distortion: Distortion, preprocessing: Preprocessing, words: Sequence[int], width: int, height: int) -> Box:
     """The box of one sample in a picture of that size, from four random words of 32 bits: across, down, extent, aspect.
 
-    `window`: the stored square, whole. `scale`: the short side becomes a random number of pixels, of which the box is `size` x `size`
-    (Simonyan and Zisserman 2014, section 3.1; He et al. 2015, section 3.4). `area`: a random part of the area, of a random aspect
-    (Szegedy et al. 2014, section 6).
+    `scale`: the short side becomes a random number of pixels, of which the box is `size` x `size` (Simonyan and Zisserman 2014, section
+    3.1; He et al. 2015, section 3.4). `area`: a random part of the area, of a random aspect (Szegedy et al. 2014, section 6).
     """
     across, down, extent, aspect = (word / 2**32 for word in words)
     short = min(width, height)
-    if distortion.crop == "window":
-        return Box((width - short) // 2, (height - short) // 2, short, short)
     if distortion.crop == "scale":
         least, most = distortion.short_sides
         side = min(short, short * preprocessing.size / (least + math.floor(extent * (most - least + 1))))
@@ -52,6 +49,23 @@ def draw_box(distortion: Distortion, preprocessing: Preprocessing, words: Sequen
     chosen = narrowest * (widest / narrowest) ** aspect
     box_width, box_height = min(math.sqrt(pixels * chosen), width), min(math.sqrt(pixels / chosen), height)
     return Box(across * (width - box_width), down * (height - box_height), box_width, box_height)
+
+
+def place_square(width: int, height: int, preprocessing: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height of a whole upright picture once resized, and the upper left corner in it of the stored square, in whole pixels.
+
+    As torchvision's `Resize` and `CenterCrop` have it: the longer side is rounded down, and the middle of the window is the picture's.
+    """
+    sides = [preprocessing.resize * side // min(width, height) for side in (width, height)]
+    left, top = (window_corner(side, preprocessing.size) - window_corner(preprocessing.resize, preprocessing.size) for side in sides)
+    return (sides[0], sides[1]), (left, top)
+
+
+def central_box(width: int, height: int, preprocessing: Preprocessing) -> Box:
+    """The part of an upright picture that becomes its stored square; corner and sides need not be whole."""
+    (wide, high), (left, top) = place_square(width, height, preprocessing)
+    across, down = width / wide, height / high
+    return Box(left * across, top * down, preprocessing.resize * across, preprocessing.resize * down)
 
 
 def choose_reduction(box: Box, side_pixels: int) -> int:
@@ -69,21 +83,35 @@ def place_on_grid(box: Box, reduction: int) -> Box:
 
 def cut(pixels: NDArray[np.uint8], box: Box, side_pixels: int, interpolation: str, *, reduction: int = 1) -> NDArray[np.uint8]:
     """The box, resized with antialiasing: uint8 [H, W, C], reduced by `reduction`, and a box on its grid -> uint8 [side, side, C]."""
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     left, top = int(box.left) // reduction, int(box.top) // reduction
     box_width, box_height = min(box.width / reduction, width - left), min(box.height / reduction, height - top)
-    if (box_width, box_height) == (side_pixels, side_pixels):
-        return pixels[top : top + side_pixels, left : left + side_pixels]
-    # The filter reaches over the box's edge, as Pillow's does: so many pixels more.
-    right = min(width, left + math.ceil(box_width + box_width / side_pixels) + 2)
-    bottom = min(height, top + math.ceil(box_height + box_height / side_pixels) + 2)
+    return _resize(pixels[top:, left:], (box_width, box_height), (side_pixels, side_pixels), interpolation)
+
+
+def cut_square(
+    pixels: NDArray[np.uint8], width: int, height: int, preprocessing: Preprocessing, *, reduction: int = 1
+) -> NDArray[np.uint8]:
+    """The stored square of a `width` x `height` picture that is decoded so reduced: what `decode.to_square` gives, quickly; [R, R, C]."""
+    whole, (left, top) = place_square(width, height, preprocessing)
+    resized = _resize(pixels, (width / reduction, height / reduction), whole, preprocessing.interpolation)
+    return resized[top : top + preprocessing.resize, left : left + preprocessing.resize]
+
+
+def _resize(pixels: NDArray[np.uint8], extent: tuple[float, float], sides_pixels: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    """What lies within the first `extent` pixels across and down, which need not be whole, in so many pixels."""
+    (wide, high), (width, height) = sides_pixels, extent
+    if (width, height) == (wide, high):
+        return pixels[:high, :wide]
+    # The filter reaches over the extent's edge, as Pillow's does: so many pixels more.
+    right = min(pixels.shape[1], math.ceil(width + width / wide) + 2)
+    bottom = min(pixels.shape[0], math.ceil(height + height / high) + 2)
     # Torch takes a side that is right already for one that needs no resizing, whatever the scale.
-    right -= right - left == side_pixels != box_width
-    bottom -= bottom - top == side_pixels != box_height
+    right -= right == wide != width
+    bottom -= bottom == high != height
     # Copied by NumPy, because torch would do it in as many threads as the machine has, in every one of ours.
-    part = torch.from_numpy(np.array(pixels[top:bottom, left:right], order="C"))
+    part = torch.from_numpy(np.array(pixels[:bottom, :right], order="C"))
     resize = torch.ops.aten._upsample_bilinear2d_aa if interpolation == "bilinear" else torch.ops.aten._upsample_bicubic2d_aa
-    scales = side_pixels / box_height, side_pixels / box_width
-    resized = resize(part[None].permute(0, 3, 1, 2), [side_pixels, side_pixels], False, *scales)
-    found: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy().reshape(side_pixels, side_pixels, channels)
+    resized = resize(part[None].permute(0, 3, 1, 2), [high, wide], False, high / height, wide / width)
+    found: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy().reshape(high, wide, pixels.shape[2])
     return found

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from provenet.data.crops import central_box, place_square
 from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
 
@@ -26,6 +27,7 @@ KINDS = ("missing", "no file", "empty", "not permitted", "too large", "unknown f
 """What can be wrong with a picture's file; `ImageError.kind` is one of them."""
 LARGEST_FILE_BYTES = 2**30  # the largest picture of 16-bit RGBA is below
 LARGEST_PIXELS = 89_478_485  # at which Pillow begins to warn; up to 1.1 gigabytes while it is decoded
+MOST_ELONGATED = 4  # times longer than wide is a picture that is resized whole, for exactness, before its middle is cut out
 LARGE_PIXELS = 25_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
 _one_large_picture = threading.Lock()
@@ -126,16 +128,16 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
 
 
 def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The largest centred square of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]."""
-    width, height = picture.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    if side == preprocessing.resize:
-        picture = picture.crop(box)
-    else:
-        # One step from the square alone: a strip of 20,000x1 pixels never becomes millions of rows.
-        picture = picture.resize((preprocessing.resize,) * 2, _FILTERS[preprocessing.interpolation], box=box)
+    """The middle of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]; where exactly, `crops.place_square` says."""
+    method, side = _FILTERS[preprocessing.interpolation], preprocessing.resize
+    if max(picture.size) <= MOST_ELONGATED * min(picture.size):
+        # All of it, though some is cut off: that is what others do, and Pillow rounds by the sizes of the whole.
+        whole, (left, top) = place_square(*picture.size, preprocessing)
+        picture = picture.resize(whole, method).crop((left, top, left + side, top + side))
+    else:  # a strip of 20,000x1 pixels never becomes millions of rows
+        box = central_box(*picture.size, preprocessing)
+        right, bottom = min(box.left + box.width, picture.width), min(box.top + box.height, picture.height)
+        picture = picture.resize((side, side), method, box=(box.left, box.top, right, bottom))
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels.reshape(preprocessing.resize, preprocessing.resize, preprocessing.channels)
 

@@ -7,6 +7,7 @@ form, because some systems store the same name decomposed. Whatever is passed ov
 import os
 import unicodedata
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ SPLIT_NAMES = {
     "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+
+_USUAL_ENDINGS = EXTENSIONS | {ending.upper() for ending in EXTENSIONS}
 
 OnProblem = Callable[[DataError], None]
 """Told of each thing that training refuses: it raises it, or keeps it, and then the rest is read."""
@@ -74,10 +77,14 @@ class _Reader:
 
     def entries(self, folder: Path) -> list[os.DirEntry[str]]:
         """What is in a folder, by name; nothing, and a problem, where it cannot be read."""
+        return _by_name(self.listing(folder))
+
+    def listing(self, folder: Path) -> list[os.DirEntry[str]]:
+        """The same in any order."""
         try:
             self.times.setdefault(str(folder), folder_times(folder))
             with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                return list(entries)
         except OSError as error:
             self.on_problem(_unreadable(folder, error))
             return []
@@ -116,9 +123,17 @@ class _Reader:
                 self._pass_over(here, Reason.READ_BEFORE, folder)
                 continue
             seen.add(identity)
-            for entry in self.entries(here):
+            prefix = below and f"{below}{os.sep}"
+            entries = self.listing(here)
+            files = {
+                name
+                for entry in entries
+                if (name := entry.name)[name.rfind(".") :] in _USUAL_ENDINGS and name[0] != "." and entry.is_file(follow_symlinks=False)
+            }  # nearly all there is; whatever is unusual is looked at one by one
+            found += [prefix + name for name in files]
+            for entry in _by_name([entry for entry in entries if entry.name not in files]):
                 name = entry.name
-                path = f"{below}{os.sep}{name}" if below else name
+                path = prefix + name
                 if name.startswith("."):
                     self._pass_over(entry.path, Reason.HIDDEN, folder)
                 elif _is_folder(entry):
@@ -213,6 +228,10 @@ class _Reader:
 def is_named_like_a_picture(name: str) -> bool:
     """Whether a file's name ends as those of pictures do, in letters of any case."""
     return name[name.rfind(".") :].lower() in EXTENSIONS and name.rfind(".") > 0
+
+
+def _by_name(entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return sorted(entries, key=attrgetter("name"))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

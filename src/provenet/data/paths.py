@@ -24,9 +24,9 @@ class Paths(Sequence[str]):
         """Those of a list."""
         if isinstance(paths, Paths):
             return paths
-        encoded = [os.fsencode(path) for path in paths]
-        text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        return cls(text, np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded))))
+        joined = "".join(paths)
+        lengths = map(len, paths if joined.isascii() else map(os.fsencode, paths))
+        return cls(np.frombuffer(os.fsencode(joined), np.uint8), np.cumsum(np.fromiter(lengths, np.int64, len(paths))))
 
     def __len__(self) -> int:
         return len(self.ends if self.rows is None else self.rows)

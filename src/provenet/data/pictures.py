@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenet.data.crops import Box, choose_reduction, cut, place_on_grid
-from provenet.data.decode import Header, convert_picture, decode_header, decode_picture, read_content, read_header, to_square
+from provenet.data.crops import Box, central_box, choose_reduction, cut, cut_square, place_on_grid
+from provenet.data.decode import (
+    MOST_ELONGATED,
+    Header,
+    convert_picture,
+    decode_header,
+    decode_picture,
+    read_content,
+    read_header,
+    to_square,
+)
 from provenet.data.jpeg import Jpeg, UnusualJpegError, is_jpeg
 from provenet.data.paths import Paths
 from provenet.errors import ImageError, show_path
@@ -37,6 +46,10 @@ class Pictures(ABC):
     @abstractmethod
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """The stored square of one picture, exactly: uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+
+    def quick_square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """Nearly the same: uint8 [R, R, C]; a JPEG is decoded no larger than that needs. Raises ImageError."""
+        return self.square(index, preprocessing)
 
     @abstractmethod
     def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -107,6 +120,20 @@ class EncodedPictures(Pictures):
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         picture = decode_picture(self.content(index), preprocessing.channels, where=self.where(index))
         return to_square(picture, preprocessing)
+
+    def quick_square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        content = self.content(index)
+        if is_jpeg(content):
+            try:
+                jpeg = Jpeg(content)
+                if max(jpeg.width, jpeg.height) > MOST_ELONGATED * min(jpeg.width, jpeg.height):
+                    raise UnusualJpegError
+                reduction = choose_reduction(central_box(jpeg.width, jpeg.height, preprocessing), preprocessing.resize)
+                pixels = jpeg.decode(preprocessing.channels, reduction)
+                return cut_square(pixels, jpeg.width, jpeg.height, preprocessing, reduction=reduction)
+            except UnusualJpegError:
+                pass
+        return to_square(decode_picture(content, preprocessing.channels, where=self.where(index)), preprocessing)
 
     def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         content = self.content(index)

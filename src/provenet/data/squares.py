@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 class Squares(ABC):
     """The pixels of some pictures. `content` has a number for each that changes with it, uint64 [N].
 
-    Exact ones (evaluation) are decoded and resized by Pillow alone; others (training) are what `Pictures.crop` makes of the same square.
+    Exact ones (evaluation) are decoded and resized by Pillow alone; others (training) are `Pictures.quick_square`.
     """
 
     def __init__(
@@ -111,14 +111,7 @@ class Squares(ABC):
         raise self.broken[index % len(self.pictures)]
 
     def _square(self, index: int) -> NDArray[np.uint8]:
-        if self.is_exact:
-            return self.pictures.square(index, self.preprocessing)
-        return self.pictures.crop(
-            index,
-            lambda width, height: draw_box(Distortion(), self.preprocessing, (0, 0, 0, 0), width, height),
-            self.preprocessing.resize,
-            self.preprocessing,
-        )
+        return (self.pictures.square if self.is_exact else self.pictures.quick_square)(index, self.preprocessing)
 
 
 class SquaresInMemory(Squares):
