@@ -22,6 +22,7 @@ from test_kinds_of_data import KINDS_OF_DATA, list_files
 from test_shards import samples, write_tar
 
 from conftest import photo
+from provenet import pack
 from provenet.data.distortion import Distortion
 from provenet.data.holdout import divide
 from provenet.data.loader import Loader, Share
@@ -128,6 +129,17 @@ def test_broken_pictures_inside_every_source(kind, make, spoiled):
     heard = Heard()
     _, kept = open_sound_squares(images, COLOUR, skip_broken=True, training=None, watcher=heard)
     assert (len(kept), heard.notes[-1]) == (27, f"{images.name}: skipped 9 broken of 36 pictures")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_packing_every_source_names_or_skips_what_is_broken(kind, make, spoiled, tmp_path):
+    data = make(kind, spoiled[0])
+    with pytest.raises(DataError, match=r"expected .*; or go on without such pictures: the same command with --skip-broken"):
+        pack(data, tmp_path / "out")
+    result = pack(data, tmp_path / "out", skip_broken=True)
+    assert (result.pictures, result.skipped) == (27, 9)
+    packed = open_data(tmp_path / "out").splits["all"]
+    assert not open_squares(packed.pictures, COLOUR, num_threads=2)[1]
 
 
 def read(images, num_threads=2, share=None):
