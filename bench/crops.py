@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from photographs import describe_photographs, photographs
-from provenet.data.crops import Box, choose_reduction, draw_box, place_on_grid
+from provenet.data.boxes import Box, choose_reduction, draw_box, place_on_grid
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provenet.data.crops import draw_box
+from provenet.data.boxes import draw_box
 from provenet.data.distortion import Distortion
 from provenet.data.pictures import Pictures, PixelArray, content_number
 from provenet.data.progress import Progress as Progress  # runs/plan.py takes it from here
