@@ -1,8 +1,14 @@
 """Squares, windows and batches: every road to the same pixels gives the same bytes."""
 
+import gc
+import itertools
+import threading
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import take
 from provenet.data.distortion import Distortion
@@ -11,6 +17,7 @@ from provenet.data.order import permutation
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
 from provenet.data.squares import SquaresInMemory, SquaresOnDisk, open_squares
+from provenet.data.threads import in_order
 from provenet.errors import ImageError, SettingsError
 from provenet.preprocessing import Preprocessing, window
 
@@ -140,6 +147,40 @@ def test_every_broken_picture_is_found_at_the_start(class_folders):
         _, broken = open_squares(images.pictures, GREY, num_threads=2, largest_in_memory_bytes=limit)
         assert len(broken) == 2
         assert sorted(images.pictures.where(index).rsplit("/", 1)[1] for index in broken) == ["aa.png", "zz.jpg"]
+
+
+def test_errors_that_are_kept_hold_no_pictures(class_folders):
+    folder = class_folders(per_class=10)
+    for path in folder.glob("Trouser/*.png"):
+        path.write_bytes(path.read_bytes()[:-100])
+    images = open_data(folder).splits["all"]
+    before = sum(issubclass(type(each), Image.Image) for each in gc.get_objects())
+    _, broken = open_squares(images.pictures, GREY, num_threads=2)
+    loader = Loader.of(images, GREY, batch_size=5, skip_broken=True)
+    list(islice(loader, 6))
+    kept = [*broken.values(), *loader.squares.broken.values()]
+    assert len(kept) == 20
+    assert {(error.kind, error.__cause__, error.__context__) for error in kept} == {("damaged", None, None)}
+    gc.collect()
+    assert sum(issubclass(type(each), Image.Image) for each in gc.get_objects()) <= before
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_work_ahead_is_bounded_and_in_order(num_threads):
+    begun, most = [], 0
+
+    def work(job):
+        begun.append(job)
+        return -job
+
+    with in_order(work, iter(range(50)), num_threads, most_ahead=7) as results:
+        for taken, result in enumerate(results):
+            assert result == -taken
+            most = max(most, len(begun) - taken)
+    assert 1 < most <= 8
+    with in_order(work, itertools.count(), num_threads, most_ahead=7) as results:
+        next(results)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]  # though it was endless
 
 
 def test_colour_nets_see_grey_pictures_and_grey_nets_colour(mini):

@@ -79,12 +79,12 @@ def nothing_to_train_on(facts: Facts) -> Iterator[Finding]:
     """No training pictures, one class only, or nothing that could be held out."""
     if "train" not in facts.splits:
         there = ", ".join(facts.splits) or "none"
-        message = f"expected a folder 'train' or class folders to train on, found only these splits: {there}; add it"
+        message = f"expected {facts.wording.to_train_on}, found only {there}; add what is missing"
         yield Finding("problem", "nothing to train on", message, stops="always")
         return
     present = [label for label in facts.classes if facts.pictures[label, "train"]]
     if len(present) < 2:
-        message = f"expected at least two classes to train on, found {present}; add a folder for each class"
+        message = f"expected at least two classes to train on, found {present}; add {facts.wording.another_class}"
         yield Finding("problem", "one class", message, stops="always")
     elif facts.held_out_from and not facts.of_split("val"):
         message = "expected at least two pictures in some class, to validate on one, found none; add pictures"

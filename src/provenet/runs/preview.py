@@ -16,10 +16,11 @@ from provenet.checkup.variants import Variant, VariantRow, draw_variants
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader
-from provenet.data.squares import open_squares, stream_squares
-from provenet.errors import DataError, SettingsError, printable, show_path
+from provenet.data.squares import stream_squares
+from provenet.errors import SettingsError, printable, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
+from provenet.runs.pictures import open_sound_squares
 from provenet.runs.settings import RunSettings
 from provenet.runs.train import plan_run
 from provenet.runs.watcher import Silent, Watcher
@@ -36,18 +37,20 @@ def preview(
     *,
     output: str | os.PathLike[str],
     num_pictures: int = 8,
+    skip_broken: bool = False,
     watcher: Watcher | None = None,
     **wishes: Any,
 ) -> RunSettings:
     """Write a PNG of some training pictures of `data`: each as evaluation sees it, then as eight passes of training would.
 
     `wishes` are those of `train`; augment, colours, size, shift_pixels, mirror and seed are the ones that change what is seen. Returns
-    the settings that training would have.
+    the settings that training would have. Raises DataError for a broken picture among those chosen; with `skip_broken` it is left out.
     """
     watcher = watcher or Silent()
     path = _check(output, num_pictures)
-    settings, data_set, splits = plan_run(os.fspath(data), model, None, False, make_wishes(wishes), watcher)
-    images = _sound(choose_pictures(splits.train, num_pictures), settings.preprocessing, watcher)
+    settings, data_set, splits = plan_run(os.fspath(data), model, None, skip_broken, make_wishes(wishes), watcher)
+    chosen = choose_pictures(splits.train, num_pictures)
+    _, images = open_sound_squares(chosen, settings.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     rows = make_rows(images, settings)
     title = f"{data_set.name}, as {settings.source.model} is shown it in training"
     sheet = draw_variants(printable(title), _describe(settings), images.classes, rows)
@@ -96,17 +99,6 @@ def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.
         pixels = pixels.flip(1)
     for image in pixels.permute(0, 2, 3, 1).numpy():
         yield Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
-
-
-def _sound(images: ImageSet, preprocessing: Preprocessing, watcher: Watcher) -> ImageSet:
-    """Those that can be decoded."""
-    _, broken = open_squares(images.pictures, preprocessing, num_threads=count_cores())
-    for error in broken.values():
-        watcher.note(f"skipped: {error}")
-    kept = [number for number in range(len(images)) if number not in broken]
-    if not kept:
-        raise DataError(f"{images.name}: expected a picture that can be decoded, found none; run provenet check")
-    return images.select(np.array(kept, dtype=np.int64))
 
 
 def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool) -> Loader:
