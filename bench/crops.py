@@ -126,7 +126,7 @@ def _compare(case: str, paths: list[Path], rounds: int, goal: str) -> list[str]:
 
     def ours() -> float:
         epoch = next(epochs)
-        batches = loader.training_batches(epoch * steps, (epoch + 1) * steps, seed=0, distortion=DISTORTION)
+        batches = loader.training_batches(epoch * steps, (epoch + 1) * steps)
         return _images_a_second(batches, partial(mean_and_std.__setitem__, "ours"))
 
     def theirs() -> float:

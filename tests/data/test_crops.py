@@ -84,7 +84,16 @@ def test_the_short_side_is_of_any_length_asked_for():
 
 
 def test_a_picture_is_reduced_while_the_box_keeps_one_and_a_half_times_the_pixels():
-    assert [choose_reduction(Box(0, 0, side, side), 224) for side in (100, 671, 672, 1_343, 1_344, 2_687, 2_688, 9_999)] == [1, 1, 2, 2, 4, 4, 8, 8]
+    assert [choose_reduction(Box(0, 0, side, side), 224) for side in (100, 671, 672, 1_343, 1_344, 2_687, 2_688, 9_999)] == [
+        1,
+        1,
+        2,
+        2,
+        4,
+        4,
+        8,
+        8,
+    ]
     assert choose_reduction(Box(0, 0, 9_999, 300), 224) == 1
     assert place_on_grid(Box(17.9, 8.2, 100.5, 90.25), 8) == Box(16, 8, 100.5, 90.25)
 

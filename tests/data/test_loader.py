@@ -73,8 +73,8 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
     for limit in (0, 2**31):
         opened, broken = open_squares(images.pictures, preprocessing, num_threads=2, largest_in_memory_bytes=limit)
         assert not broken
-        loader = Loader(opened, images.labels, preprocessing, batch_size=16)
-        squares[limit] = [*loader.training_batches(0, 12, seed=5, distortion=DISTORTION), *loader.evaluation_batches()]
+        loader = Loader(opened, images.labels, preprocessing, batch_size=16, seed=5, distortion=DISTORTION)
+        squares[limit] = [*loader.training_batches(0, 12), *loader.evaluation_batches()]
         assert isinstance(opened, SquaresOnDisk if limit == 0 else SquaresInMemory)
     assert len(squares[0]) == 12 + 6
     for one, other in zip(*squares.values(), strict=True):
@@ -86,11 +86,13 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
 def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
     images = open_data(class_folders(per_class=20)).splits["all"]
     squares = SquaresOnDisk(images.pictures, GREY, np.zeros(len(images), np.uint64), num_threads=num_threads)
-    loader = Loader(squares, images.labels, GREY, batch_size=7)
-    reference = Loader(open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7)
+    loader = Loader(squares, images.labels, GREY, batch_size=7, seed=1, distortion=DISTORTION)
+    reference = Loader(
+        open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7, seed=1, distortion=DISTORTION
+    )
     pairs = zip(
-        loader.training_batches(0, 20, seed=1, distortion=DISTORTION),
-        reference.training_batches(0, 20, seed=1, distortion=DISTORTION),
+        loader.training_batches(0, 20),
+        reference.training_batches(0, 20),
         strict=True,
     )
     assert all(torch.equal(a.images, b.images) for a, b in pairs)
@@ -98,9 +100,9 @@ def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
 
 def test_starting_in_the_middle_is_the_same_as_coming_there():
     pictures, labels = numbered()
-    loader = Loader(open_squares(pictures, GREY, num_threads=2)[0], labels, GREY, batch_size=16)
-    whole = list(loader.training_batches(0, 9, seed=3, distortion=DISTORTION))
-    rest = list(loader.training_batches(6, 9, seed=3, distortion=DISTORTION))
+    loader = Loader(open_squares(pictures, GREY, num_threads=2)[0], labels, GREY, batch_size=16, seed=3, distortion=DISTORTION)
+    whole = list(loader.training_batches(0, 9))
+    rest = list(loader.training_batches(6, 9))
     for one, other in zip(whole[6:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
@@ -109,10 +111,10 @@ def test_starting_in_the_middle_is_the_same_as_coming_there():
 def test_batches_follow_the_order_and_carry_their_labels():
     pictures, labels = numbered()
     plain = Preprocessing(size=28, resize=28, channels=1, mean=(0.0,), std=(1 / 255,))
-    loader = Loader(open_squares(pictures, plain, num_threads=1)[0], labels, plain, batch_size=10)
-    seen = [batch.images[:, 0, 14, 14].round().long() for batch in loader.training_batches(0, 8, seed=4, distortion=Distortion())]
+    loader = Loader(open_squares(pictures, plain, num_threads=1)[0], labels, plain, batch_size=10, seed=4)
+    seen = [batch.images[:, 0, 14, 14].round().long() for batch in loader.training_batches(0, 8)]
     assert torch.cat(seen).tolist() == [*permutation(40, 4, 0), *permutation(40, 4, 1)]
-    batch = next(loader.training_batches(3, 4, seed=4, distortion=Distortion()))
+    batch = next(loader.training_batches(3, 4))
     assert (batch.images[:, 0, 0, 0].round().long() % 4).tolist() == batch.labels.tolist()
 
 
@@ -197,6 +199,6 @@ def test_a_picture_that_goes_while_it_is_read_is_named(class_folders):
     squares, broken = open_squares(images.pictures, GREY, num_threads=2, largest_in_memory_bytes=0)
     assert not broken
     (folder / "Trouser" / sorted(path.name for path in (folder / "Trouser").iterdir())[3]).unlink()
-    batches = Loader(squares, images.labels, GREY, batch_size=5).training_batches(0, 12, seed=0, distortion=Distortion())
+    batches = Loader(squares, images.labels, GREY, batch_size=5).training_batches(0, 12)
     with pytest.raises(ImageError, match=r"Trouser.*expected an image, found nothing readable \(No such file or directory\)"):
         list(batches)

@@ -78,13 +78,9 @@ def make_rows(images: ImageSet, settings: RunSettings) -> list[VariantRow]:
     for batch in _loader(images, preprocessing, is_exact=True).evaluation_batches():
         plain |= dict(zip(batch.labels.tolist(), to_pictures(batch.images, preprocessing), strict=True))
     variants: dict[int, list[Variant]] = {number: [] for number in range(len(images))}
-    loader = _loader(images, preprocessing, is_exact=False)
-    passes = zip(
-        loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=Distortion()),  # says which picture stands where
-        loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=distortion),
-        strict=True,
-    )
-    for undistorted, batch in passes:
+    # The undistorted one says which picture stands where.
+    loaders = [_loader(images, preprocessing, is_exact=False, seed=seed, distortion=shown) for shown in (Distortion(), distortion)]
+    for undistorted, batch in zip(*(loader.training_batches(0, NUM_VARIANTS) for loader in loaders), strict=True):
         shown = to_pictures(batch.images, preprocessing)
         for number, image, label in zip(undistorted.labels.tolist(), shown, batch.labels, strict=True):
             variants[number].append(Variant(image, _parts(number, label, images.labels)))
@@ -101,9 +97,9 @@ def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.
         yield Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
 
 
-def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool) -> Loader:
+def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool, **options: Any) -> Loader:
     squares = stream_squares(images.pictures, preprocessing, num_threads=count_cores(), is_exact=is_exact)
-    return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images))
+    return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images), **options)
 
 
 def _parts(number: int, label: Tensor, labels: NDArray[np.int64]) -> list[tuple[int, float]]:
