@@ -259,7 +259,8 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 def test_what_training_will_show_is_drawn(capsys, tmp_path):
     words = "preview", "fashion-mini", "--model", "lenet5_softmax", "--augment", "lenet5", "--pictures", "2", "-o", tmp_path / "sheet.png"
     assert main(capsys, *words)[0] == f"{tmp_path / 'sheet.png'} shows what lenet5_softmax will see\n"
-    told = json.loads(main(capsys, *words, "--json", "--shift-pixels", "1")[0])
+    told = json.loads(main(capsys, *words, "--json", "--shift-pixels", "1", "--mean", "pixel")[0])
+    assert told["preprocessing"].pop("mean_image").startswith("32x32x1 ")  # its fingerprint
     assert set(told) == {"file", "preprocessing", "distortion"}
     assert (told["distortion"]["shift_pixels"], told["distortion"]["shear_degrees"], told["preprocessing"]["size"]) == (1, 15.0, 32)
 

@@ -19,6 +19,7 @@ LARGEST_SIDE_PIXELS = 512
 PARTS = 256
 """Of a grey level."""
 WHERE = "preprocessing.mean_image"
+ELSE = "put the right one there, or none for the mean by channel"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class MeanImage:
         num_bytes = _num_bytes(self.side, self.channels)
         if len(self.content) != num_bytes:
             found = f"{len(self.content):,}" if len(self.content) < num_bytes else "more"
-            raise SettingsError(f"{WHERE}: expected {self.side}x{self.side}x{self.channels} means, {num_bytes:,} bytes, found {found}")
+            shape = f"{self.side}x{self.side}x{self.channels}"
+            raise SettingsError(f"{WHERE}: expected {shape} means, {num_bytes:,} bytes, found {found}; {ELSE}")
         if self._parts().max() > 255 * PARTS:
-            raise SettingsError(f"{WHERE}: expected means of 0 to 255 grey levels, found larger ones")
+            raise SettingsError(f"{WHERE}: expected means of 0 to 255 grey levels, found larger ones; {ELSE}")
 
     @classmethod
     def from_sums(cls, sums: NDArray[np.int64], count: int) -> Self:
@@ -52,16 +54,16 @@ class MeanImage:
         longest = 4 * (num_bytes + num_bytes // 64 + 64) // 3  # of zlib at its worst, as base64
         if not isinstance(text, str) or len(text) > longest:
             found = "more" if isinstance(text, str) else "no text"
-            raise SettingsError(f"{WHERE}: expected {side}x{side}x{channels} means in at most {longest:,} characters, found {found}")
+            shape = f"{side}x{side}x{channels}"
+            raise SettingsError(f"{WHERE}: expected {shape} means in at most {longest:,} characters, found {found}; {ELSE}")
         unpacking = zlib.decompressobj()
         try:
             content = unpacking.decompress(base64.b64decode(text, validate=True), num_bytes + 1)
         except (ValueError, zlib.error) as error:
-            raise SettingsError(f"{WHERE}: expected means as base64 of zlib, found something else ({error})") from error
+            raise SettingsError(f"{WHERE}: expected means as base64 of zlib, found something else ({error}); {ELSE}") from error
         if len(content) <= num_bytes and (not unpacking.eof or unpacking.unused_data):
-            raise SettingsError(
-                f"{WHERE}: expected means as base64 of zlib, found {'more after' if unpacking.eof else 'only a part of'} them"
-            )
+            found = "more after" if unpacking.eof else "only a part of"
+            raise SettingsError(f"{WHERE}: expected means as base64 of zlib, found {found} them; {ELSE}")
         return cls(side, channels, content)
 
     def to_text(self) -> str:

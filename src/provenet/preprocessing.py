@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from provenet.errors import SettingsError
-from provenet.mean_image import WHERE, MeanImage
+from provenet.mean_image import ELSE, WHERE, MeanImage
 
 LARGEST_SIDE_PIXELS = 1024
 VALUES_AT_ONCE = 2**17
@@ -73,7 +73,7 @@ class Preprocessing:
         if image and (image.side, image.channels) != (self.size, self.channels):
             raise SettingsError(
                 f"{WHERE}: expected one of the window, {self.size}x{self.size}x{self.channels}, "
-                f"found {image.side}x{image.side}x{image.channels}; measure it again, or leave it out"
+                f"found {image.side}x{image.side}x{image.channels}; {ELSE}"
             )
 
     @classmethod

@@ -191,7 +191,9 @@ def test_another_shape_is_refused(changes, message):
 
 
 def test_a_mean_image_belongs_to_its_window():
-    with pytest.raises(SettingsError, match="expected one of the window, 224x224x3, found 6x6x3; measure it again"):
+    with pytest.raises(
+        SettingsError, match="expected one of the window, 224x224x3, found 6x6x3; put the right one there, or none for the mean by channel"
+    ):
         replace(IMAGENET_PREPROCESSING, mean_image=with_image().mean_image)
 
 
