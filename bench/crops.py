@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from photographs import describe_photographs, photographs
-from provenet.data.crops import Box, choose_reduction, draw_box, place_on_grid
+from provenet.data.boxes import Box, choose_reduction, draw_box, place_on_grid
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader
@@ -126,7 +126,7 @@ def _compare(case: str, paths: list[Path], rounds: int, goal: str) -> list[str]:
 
     def ours() -> float:
         epoch = next(epochs)
-        batches = loader.training_batches(epoch * steps, (epoch + 1) * steps, seed=0, distortion=DISTORTION)
+        batches = loader.training_batches(epoch * steps, (epoch + 1) * steps)
         return _images_a_second(batches, partial(mean_and_std.__setitem__, "ours"))
 
     def theirs() -> float:

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from provenet.data.builtin import DEBIAN_FOLDER
-from provenet.data.distortion import Distortion
 from provenet.data.idx import find_idx
 from provenet.data.loader import Loader
 from provenet.data.order import Order
@@ -61,7 +60,7 @@ def main() -> None:
 
     def ours() -> float:
         epoch = next(epochs)
-        return _images_a_second(loader.training_batches(epoch * steps, (epoch + 1) * steps, seed=0, distortion=Distortion()))
+        return _images_a_second(loader.training_batches(epoch * steps, (epoch + 1) * steps))
 
     found = take_turns({"ours": ours, **{name: lambda side=side: _images_a_second(side) for name, side in usual.items()}}, rounds)  # type: ignore[misc]
     rows = [ratio_row(name, found["ours"], found[name], GOALS[name]) for name in usual]
@@ -82,7 +81,7 @@ def _check(loader: Loader, floats: Tensor, labels: NDArray[np.int64]) -> None:
     steps = -(-samples // BATCH_SIZE)
     sequence = Order(samples, 0)
     order = torch.from_numpy(sequence.samples(sequence.places(0, steps * BATCH_SIZE)))
-    for images, found in loader.training_batches(0, steps, seed=0, distortion=Distortion()):
+    for images, found in loader.training_batches(0, steps):
         assert images.dtype == torch.float32
         assert images.shape[1:] == floats.shape[1:]
         here = order[at : at + len(images)]

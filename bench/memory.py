@@ -48,7 +48,7 @@ def main() -> None:
         peaks: list[float] = []
         seen, started = 0, time.perf_counter()
         forget_peak()
-        for step, batch in enumerate(loader.training_batches(0, steps, seed=0, distortion=DISTORTION), start=1):
+        for step, batch in enumerate(loader.training_batches(0, steps), start=1):
             seen += len(batch.images)
             if step * TENTHS // steps > len(peaks):
                 now, peak = read_memory()

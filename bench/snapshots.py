@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from provenet.data.distortion import Distortion
 from provenet.data.loader import Loader
 from provenet.data.sources import open_data
 from provenet.data.squares import open_squares
@@ -51,7 +50,7 @@ def main() -> None:
     settings = TrainingSettings(epochs=1000, batch_size=options.batch_size, peak_learning_rate=0.01)
     state = TrainingState(net, settings, num_images=len(images))
     state.best = Best(Evaluation(1, 0.0, 0.0, 0.0, []), copy_weights(net))
-    batches = loader.training_batches(0, state.num_steps, seed=0, distortion=Distortion())
+    batches = loader.training_batches(0, state.num_steps)
     loss_function = make_loss(settings)
 
     def steps(number: int) -> float:

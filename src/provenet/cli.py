@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+WHAT_DATA_MAY_BE = (  # whatever data.sources.open_data opens
+    "folder of class folders (or of train, val and test with these), of IDX files, of CIFAR's binary files or of tar shards; a manifest "
+    "(CSV, TSV, JSON lines or Parquet with path, label and perhaps split); a tar shard, name-{000..009}.tar, or a list of shards (.shards "
+    "or .txt), here or at addresses (https://, s3:// …); or a name: fashion-mini, fashion-mnist, mnist, cifar10 or cifar100."
+)
+Data = Annotated[str, Parameter(help=f"A {WHAT_DATA_MAY_BE}")]
 
 app = App(
     name="provenet",
@@ -165,7 +171,7 @@ def verify(*names: str, json: Flag = False) -> int:
 
 @app.command
 def check(
-    data: str,
+    data: Data,
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -178,9 +184,6 @@ def check(
     Ends with status 0 where training would work and nothing is wrong, 1 where there are problems.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
-            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
-            cifar10 or cifar100.
         output: The folder for the page and a picture of each class; by default checks/DATA.
         val_fraction: The part of each class that training will hold out where there are no validation pictures.
         quarantine: Move the files that cannot be read to this folder, and write there what came from where. Else nothing is moved.
@@ -202,17 +205,20 @@ def check(
 
 @app.command
 def colours(
-    data: str,
+    data: Data,
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    skip_broken: Flag = False,
     json: Flag = False,
 ) -> None:
-    """Measure the colours of the training pictures: their mean, and the principal components that `train --colours` varies them along.
+    """Measure the colours of training pictures: their mean, and the principal components that `train --colours` varies them along.
+
+    Grey pictures have none.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these).
         output: The file to write, for --colours: it ends in .toml.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
         json: Print a JSON object: {pictures, mean, pca_eigenvalues, pca_eigenvectors}, of pixels of 0 to 1.
     """
     from provenet.console import Terminal
@@ -221,7 +227,7 @@ def colours(
 
     prepare_process()
     with Terminal() as terminal:
-        found = find_colours(data, output=output, watcher=terminal)
+        found = find_colours(data, output=output, skip_broken=skip_broken, watcher=terminal)
     if json:
         _print_json(vars(found))
     else:
@@ -232,13 +238,14 @@ def colours(
 
 @app.command
 def preview(
-    data: str,
+    data: Data,
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     model: str | None = None,
     wishes: Annotated[Wishes, Parameter(name="*")] = NO_WISHES,
     pictures: int = 8,
+    skip_broken: Flag = False,
     json: Flag = False,
 ) -> None:
     """Look at what a network will be shown in training: some pictures, each as evaluation sees it, then as eight passes would.
@@ -246,10 +253,10 @@ def preview(
     It takes the options of `provenet train`, most of which change nothing that can be seen.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), a folder of IDX files, fashion-mini or fashion-mnist.
         output: The file to write, a .png.
         model: A name of `provenet models`, chosen as `provenet train` does.
         pictures: How many, of different classes.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
         json: Print {file, preprocessing, distortion} as JSON.
     """
     from provenet.console import Terminal
@@ -258,7 +265,9 @@ def preview(
 
     prepare_process()
     with Terminal() as terminal:
-        settings = draw_preview(data, model, output=output, num_pictures=pictures, watcher=terminal, **vars(wishes))
+        settings = draw_preview(
+            data, model, output=output, num_pictures=pictures, skip_broken=skip_broken, watcher=terminal, **vars(wishes)
+        )
     if json:
         sections = settings.to_short_dict()
         _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
@@ -268,7 +277,7 @@ def preview(
 
 @app.command
 def pack(
-    data: str,
+    data: Data,
     output: Path,
     /,
     *,
@@ -282,7 +291,6 @@ def pack(
     One that was stopped or killed goes on when the same command runs again.
 
     Args:
-        data: Whatever `provenet train` takes.
         output: A new folder, for train-000000.tar … and classes.txt.
         shard_megabytes: The largest size of a shard, in millions of bytes.
         longest_side: Reduce longer pictures to so many pixels; all others are copied as they are.
@@ -308,7 +316,7 @@ def pack(
 
 @app.command
 def train(
-    data: str | None = None,
+    data: Data | None = None,
     /,
     *,
     model: str | None = None,
@@ -324,9 +332,6 @@ def train(
     """Train a network on labelled pictures. What you leave open is chosen by the network and the data.
 
     Args:
-        data: A folder of class folders (or of train, val and test with these), of IDX files or of CIFAR's binary files, a manifest
-            (CSV, TSV, JSON lines or Parquet with path, label and perhaps split), or a name: fashion-mini, fashion-mnist, mnist,
-            cifar10 or cifar100.
         model: A name of `provenet models`; by default resnet18 for photographs, lenet5 for little grey pictures, else resnet20_cifar.
         settings: The settings.toml of an earlier run, to train the same again.
         output: The folder to make; by default runs/DATA-MODEL.
@@ -362,7 +367,7 @@ def resume(
     run: Path,
     /,
     *,
-    data: str | None = None,
+    data: Annotated[str | None, Parameter(help=f"Where the pictures are now, if they have moved: a {WHAT_DATA_MAY_BE}")] = None,
     snapshot_seconds: float = 60,
     device: Device | None = None,
     json: Flag = False,
@@ -371,7 +376,6 @@ def resume(
 
     Args:
         run: The folder of the run.
-        data: Where the pictures are now, if they have moved.
         snapshot_seconds: Time between two snapshots.
         device: Where to compute; by default where the run began.
         json: Print the result as JSON.
@@ -389,7 +393,7 @@ def resume(
 @app.command
 def evaluate(
     bundle: Path,
-    data: str,
+    data: Data,
     /,
     *,
     split: Literal["train", "val", "test", "all"] | None = None,
@@ -398,11 +402,10 @@ def evaluate(
     device: Device = "auto",
     json: Flag = False,
 ) -> None:
-    """How often a trained network is right on labelled pictures.
+    """How often a trained network is right on labelled pictures. Classes are joined by name.
 
     Args:
         bundle: A model.safetensors, or the run folder it is in.
-        data: A folder of class folders, a manifest or a built-in name, as for train; classes are joined by name.
         split: Which part; by default test, else val, else all.
         report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, in one page.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.

@@ -27,6 +27,11 @@ class ImageError(DataError):
     """One picture that cannot be decoded; the message names its file, `kind` is one of `data.decode.KINDS`."""
 
 
+def without_frames(error: ImageError) -> ImageError:
+    """The same error, to be kept: an error that was caught holds all that its functions held, the pixels and the file of the picture."""
+    return ImageError(str(error), error.kind)
+
+
 class SettingsError(ProvenetError):
     """A setting that is unknown, of the wrong type, out of range, or against another one."""
 

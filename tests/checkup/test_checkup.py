@@ -468,7 +468,7 @@ def test_each_file_is_decoded_once_and_few_pictures_are_alive(tmp_path, monkeypa
         return picture
 
     monkeypatch.setattr(PictureFiles, "rgb", counted)
-    monkeypatch.setattr(examine_module, "TASKS_AT_ONCE", 2)
+    monkeypatch.setattr(examine_module, "TASKS_AHEAD", 2)
     heard = []
     looks = examine(open_data(root).splits, num_threads=2, progress=lambda *said: heard.append(said)).looks
     assert sorted(calls) == sorted({f"{label}/{number:03}.png" for label in "ab" for number in range(70)})

@@ -29,9 +29,10 @@ def folder(tmp_path_factory, mini):
     return folder
 
 
-def batches(folder, distortion, count, **options):
-    loader = Loader.of(open_data(folder).splits["all"], COLOUR, batch_size=8, seed=1, num_threads=2, **options)
-    stream = loader.training_batches(0, count, seed=1, distortion=distortion)
+def batches(folder, distortion, count, *, is_beside, **options):
+    loader = Loader.of(open_data(folder).splits["all"], COLOUR, batch_size=8, seed=1, num_threads=2, distortion=distortion, **options)
+    loader.is_beside = is_beside
+    stream = loader.training_batches(0, count)
     return loader, stream
 
 

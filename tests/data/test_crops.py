@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from provenet.data.crops import Box, choose_reduction, draw_box, place_on_grid
+from provenet.data.boxes import Box, Part, choose_reduction, draw_box, needed_part, place_on_grid
 from provenet.data.decode import LARGEST_PIXELS
 from provenet.data.distortion import Distortion
-from provenet.data.jpeg import Jpeg, UnusualJpegError
+from provenet.data.jpeg import Jpeg, UnusualJpegError, _find_frame
 from provenet.data.pictures import PictureFiles, PixelArray
 from provenet.data.sources import open_data
 from provenet.errors import ImageError
@@ -83,8 +83,17 @@ def test_the_short_side_is_of_any_length_asked_for():
     assert abs(places.mean() - 0.5) < 0.02
 
 
-def test_a_picture_is_reduced_while_the_box_keeps_twice_the_pixels():
-    assert [choose_reduction(Box(0, 0, side, side), 224) for side in (100, 895, 896, 1791, 1792, 3584, 9_999)] == [1, 1, 2, 2, 4, 8, 8]
+def test_a_picture_is_reduced_while_the_box_keeps_one_and_a_half_times_the_pixels():
+    assert [choose_reduction(Box(0, 0, side, side), 224) for side in (100, 671, 672, 1_343, 1_344, 2_687, 2_688, 9_999)] == [
+        1,
+        1,
+        2,
+        2,
+        4,
+        4,
+        8,
+        8,
+    ]
     assert choose_reduction(Box(0, 0, 9_999, 300), 224) == 1
     assert place_on_grid(Box(17.9, 8.2, 100.5, 90.25), 8) == Box(16, 8, 100.5, 90.25)
 
@@ -150,6 +159,52 @@ def test_a_box_of_the_window_s_size_is_copied(tmp_path, photograph):
     assert np.array_equal(seen, np.asarray(photograph)[50:114, 100:164])
     array = PixelArray(np.asarray(photograph)[None], "array")
     assert np.array_equal(array.crop(0, lambda *_: Box(100, 50, 64, 64), 64, COLOUR), seen)
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_blocks": 5}], ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_decoding_that_stops_below_the_part_gives_the_same_pixels(photograph, mode, options):
+    stopped = 0
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(photograph.convert(mode), exif=exif, **options)
+        jpeg = Jpeg(content)
+        for reduction, left, top, side in (
+            (1, 100, 50, 64.5),
+            (1, 0, 0, 200),
+            (2, 300, 200, 150.3),
+            (4, 8, 16, 590),
+            (8, 400, 400, 200),
+            (1, 600, 0, 60),
+        ):
+            part = needed_part(Box(left, top, side, side), 64, reduction)
+            for channels in (1, 3):
+                whole = jpeg.decode(channels, reduction)
+                some = jpeg.decode(channels, reduction, part)
+                here = slice(part.top, part.bottom), slice(part.left, part.right)
+                assert np.array_equal(some[here], whole[here]), (orientation, part, reduction)
+                stopped += not np.array_equal(some, whole)
+    assert stopped > 30
+
+
+def test_decoding_stops_below_the_part(photograph):
+    """Else it would be of no use: pixels far below are not touched."""
+    content = encoded(photograph)
+    frame = _find_frame(content)
+    assert frame.offset > 0
+    with Image.open(io.BytesIO(frame.shorten(content, 32))) as opened:
+        assert opened.size == (900, 32)
+    progressive, cut_off = encoded(photograph, progressive=True), content[:-20_000]
+    assert _find_frame(progressive) is None  # every scan has all rows
+    assert _find_frame(cut_off) is None
+    with pytest.raises(UnusualJpegError):
+        Jpeg(cut_off).decode(3, 1, Part(0, 0, 10, 10))  # what follows is missing: the file is damaged, whatever is asked of it
+    for short in range(0, 400, 7):
+        assert _find_frame(content[:short]) is None
+    several_scans = content.replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01")
+    assert several_scans != content
+    assert _find_frame(several_scans) is None
 
 
 def test_every_kind_of_file_is_cropped_alike(tmp_path, photograph):

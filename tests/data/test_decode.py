@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from provenet.data.crops import place_square
+from provenet.data.boxes import place_square
 from provenet.data.decode import KINDS, LARGEST_PIXELS, read_picture, to_square
 from provenet.errors import ImageError
 from provenet.preprocessing import Preprocessing

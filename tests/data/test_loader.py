@@ -1,8 +1,14 @@
 """Squares, windows and batches: every road to the same pixels gives the same bytes."""
 
+import gc
+import itertools
+import threading
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import take
 from provenet.data.distortion import Distortion
@@ -11,6 +17,7 @@ from provenet.data.order import permutation
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
 from provenet.data.squares import SquaresInMemory, SquaresOnDisk, open_squares
+from provenet.data.threads import in_order
 from provenet.errors import ImageError, SettingsError
 from provenet.preprocessing import Preprocessing, window
 
@@ -66,8 +73,8 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
     for limit in (0, 2**31):
         opened, broken = open_squares(images.pictures, preprocessing, num_threads=2, largest_in_memory_bytes=limit)
         assert not broken
-        loader = Loader(opened, images.labels, preprocessing, batch_size=16)
-        squares[limit] = [*loader.training_batches(0, 12, seed=5, distortion=DISTORTION), *loader.evaluation_batches()]
+        loader = Loader(opened, images.labels, preprocessing, batch_size=16, seed=5, distortion=DISTORTION)
+        squares[limit] = [*loader.training_batches(0, 12), *loader.evaluation_batches()]
         assert isinstance(opened, SquaresOnDisk if limit == 0 else SquaresInMemory)
     assert len(squares[0]) == 12 + 6
     for one, other in zip(*squares.values(), strict=True):
@@ -79,11 +86,13 @@ def test_in_memory_and_from_disk_are_the_same_bytes(class_folders, ending):
 def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
     images = open_data(class_folders(per_class=20)).splits["all"]
     squares = SquaresOnDisk(images.pictures, GREY, np.zeros(len(images), np.uint64), num_threads=num_threads)
-    loader = Loader(squares, images.labels, GREY, batch_size=7)
-    reference = Loader(open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7)
+    loader = Loader(squares, images.labels, GREY, batch_size=7, seed=1, distortion=DISTORTION)
+    reference = Loader(
+        open_squares(images.pictures, GREY, num_threads=2)[0], images.labels, GREY, batch_size=7, seed=1, distortion=DISTORTION
+    )
     pairs = zip(
-        loader.training_batches(0, 20, seed=1, distortion=DISTORTION),
-        reference.training_batches(0, 20, seed=1, distortion=DISTORTION),
+        loader.training_batches(0, 20),
+        reference.training_batches(0, 20),
         strict=True,
     )
     assert all(torch.equal(a.images, b.images) for a, b in pairs)
@@ -91,9 +100,9 @@ def test_threads_do_not_change_what_is_seen(class_folders, num_threads):
 
 def test_starting_in_the_middle_is_the_same_as_coming_there():
     pictures, labels = numbered()
-    loader = Loader(open_squares(pictures, GREY, num_threads=2)[0], labels, GREY, batch_size=16)
-    whole = list(loader.training_batches(0, 9, seed=3, distortion=DISTORTION))
-    rest = list(loader.training_batches(6, 9, seed=3, distortion=DISTORTION))
+    loader = Loader(open_squares(pictures, GREY, num_threads=2)[0], labels, GREY, batch_size=16, seed=3, distortion=DISTORTION)
+    whole = list(loader.training_batches(0, 9))
+    rest = list(loader.training_batches(6, 9))
     for one, other in zip(whole[6:], rest, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
@@ -102,10 +111,10 @@ def test_starting_in_the_middle_is_the_same_as_coming_there():
 def test_batches_follow_the_order_and_carry_their_labels():
     pictures, labels = numbered()
     plain = Preprocessing(size=28, resize=28, channels=1, mean=(0.0,), std=(1 / 255,))
-    loader = Loader(open_squares(pictures, plain, num_threads=1)[0], labels, plain, batch_size=10)
-    seen = [batch.images[:, 0, 14, 14].round().long() for batch in loader.training_batches(0, 8, seed=4, distortion=Distortion())]
+    loader = Loader(open_squares(pictures, plain, num_threads=1)[0], labels, plain, batch_size=10, seed=4)
+    seen = [batch.images[:, 0, 14, 14].round().long() for batch in loader.training_batches(0, 8)]
     assert torch.cat(seen).tolist() == [*permutation(40, 4, 0), *permutation(40, 4, 1)]
-    batch = next(loader.training_batches(3, 4, seed=4, distortion=Distortion()))
+    batch = next(loader.training_batches(3, 4))
     assert (batch.images[:, 0, 0, 0].round().long() % 4).tolist() == batch.labels.tolist()
 
 
@@ -142,6 +151,40 @@ def test_every_broken_picture_is_found_at_the_start(class_folders):
         assert sorted(images.pictures.where(index).rsplit("/", 1)[1] for index in broken) == ["aa.png", "zz.jpg"]
 
 
+def test_errors_that_are_kept_hold_no_pictures(class_folders):
+    folder = class_folders(per_class=10)
+    for path in folder.glob("Trouser/*.png"):
+        path.write_bytes(path.read_bytes()[:-100])
+    images = open_data(folder).splits["all"]
+    before = sum(issubclass(type(each), Image.Image) for each in gc.get_objects())
+    _, broken = open_squares(images.pictures, GREY, num_threads=2)
+    loader = Loader.of(images, GREY, batch_size=5, skip_broken=True)
+    list(islice(loader, 6))
+    kept = [*broken.values(), *loader.squares.broken.values()]
+    assert len(kept) == 20
+    assert {(error.kind, error.__cause__, error.__context__) for error in kept} == {("damaged", None, None)}
+    gc.collect()
+    assert sum(issubclass(type(each), Image.Image) for each in gc.get_objects()) <= before
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_work_ahead_is_bounded_and_in_order(num_threads):
+    begun, most = [], 0
+
+    def work(job):
+        begun.append(job)
+        return -job
+
+    with in_order(work, iter(range(50)), num_threads, most_ahead=7) as results:
+        for taken, result in enumerate(results):
+            assert result == -taken
+            most = max(most, len(begun) - taken)
+    assert 1 < most <= 8
+    with in_order(work, itertools.count(), num_threads, most_ahead=7) as results:
+        next(results)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]  # though it was endless
+
+
 def test_colour_nets_see_grey_pictures_and_grey_nets_colour(mini):
     images = take(mini["train"], per_class=3, classes=2)
     colour = Preprocessing(size=28, resize=28, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -156,6 +199,6 @@ def test_a_picture_that_goes_while_it_is_read_is_named(class_folders):
     squares, broken = open_squares(images.pictures, GREY, num_threads=2, largest_in_memory_bytes=0)
     assert not broken
     (folder / "Trouser" / sorted(path.name for path in (folder / "Trouser").iterdir())[3]).unlink()
-    batches = Loader(squares, images.labels, GREY, batch_size=5).training_batches(0, 12, seed=0, distortion=Distortion())
+    batches = Loader(squares, images.labels, GREY, batch_size=5).training_batches(0, 12)
     with pytest.raises(ImageError, match=r"Trouser.*expected an image, found nothing readable \(No such file or directory\)"):
         list(batches)

@@ -109,8 +109,8 @@ def test_a_loader_subtracts_it_in_memory_and_on_disk(mini, distortion):
             open_squares(images.pictures, preprocessing, num_threads=1)[0],
             stream_squares(images.pictures, preprocessing, num_threads=2),
         ):
-            loader = Loader(squares, images.labels, preprocessing, batch_size=64)
-            some = [*loader.training_batches(0, 6, seed=1, distortion=distortion), *loader.evaluation_batches()]
+            loader = Loader(squares, images.labels, preprocessing, batch_size=64, seed=1, distortion=distortion)
+            some = [*loader.training_batches(0, 6), *loader.evaluation_batches()]
             batches.append(torch.cat([batch.images for batch in some]))
     shown, shown_from_disk, seen, seen_from_disk = batches
     assert torch.equal(shown, shown_from_disk)

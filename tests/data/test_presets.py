@@ -1,5 +1,6 @@
 """Distortions as settings: what they may be, how they are written down, and the papers' numbers."""
 
+import re
 from dataclasses import fields, replace
 from typing import get_args
 
@@ -66,6 +67,13 @@ def test_every_preset_fits_every_size(name, preprocessing):
     if preprocessing.size <= 64 and name in ("light", "standard", "strong", "modern"):
         assert distortion.crop == "window"
         assert distortion.shift_pixels <= preprocessing.size / 7
+
+
+def test_strengths_that_no_paper_prints_are_said_to_be_ours():
+    ours = {name for name, make in PRESETS.items() if re.search(r"\bours\b", make.__doc__)}
+    assert ours == {"light", "standard", "strong", "lenet5", "googlenet"}
+    training = read_papers()["googlenet"].training
+    assert not [name for name in training if "colour" in name or "bright" in name]  # so none of its colours is the paper's
 
 
 def test_names_are_in_one_list():

@@ -11,6 +11,7 @@ from provenet.data import folder as folder_module
 from provenet.data import remembered
 from provenet.data.fetch import cache_folder
 from provenet.data.folder import read_folder
+from provenet.data.index import CLASS_FOLDERS
 from provenet.errors import DataError
 
 LONG_AGO_NS = 1_500_000_000 * 10**9
@@ -71,6 +72,7 @@ def test_the_second_time_nothing_is_listed_and_all_is_the_same(data, cache, list
     second = read_folder(data)
     assert not listed
     assert facts(second) == facts(first)
+    assert second.wording == first.wording == CLASS_FOLDERS
     assert len(second.splits["train"]) == 26
     assert second.splits["train"].select(np.array([3, 1])).pictures.paths[1] == first.splits["train"].pictures.paths[1]
 

@@ -13,6 +13,7 @@ import pytest
 from test_shards import samples, write_tar
 
 from provenet.data import remote, shards
+from provenet.data.asking import ASKED_AT_ONCE, ask_several
 from provenet.data.remote import Patience, open_remote
 from provenet.data.sources import open_data
 from provenet.errors import DataError, ImageError
@@ -28,7 +29,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, content):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.etag, self.asked, self.heads, self.failures = content, '"one"', [], 0, {}
+        self.content, self.etag, self.asked, self.heads, self.failures = content, '"one"', [], [], {}
+        self.heads_now, self.most_heads_at_once = [], 0
         self.stop = threading.Event()
 
     @property
@@ -40,7 +42,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self):
-        self.server.heads += 1
+        self.server.heads.append(self.path)
+        self.server.heads_now.append(self.path)
+        self.server.most_heads_at_once = max(self.server.most_heads_at_once, len(self.server.heads_now))
+        if "slow" in self.path:
+            self.server.stop.wait(0.15)
+        self.server.heads_now.remove(self.path)
         self.answer(with_body=False)
 
     def do_GET(self):
@@ -52,9 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         start = int(found[1]) if found and path != "/no-ranges.tar" else 0
         if with_body:
             self.server.asked.append((path, start))
-        if path == "/missing.tar":
+        if path.endswith("missing.tar"):
             return self.send_error(404)
-        if path == "/closed.tar":
+        if path.endswith("closed.tar"):
             return self.send_error(403)
         failures = self.server.failures.setdefault((path, with_body), 0)
         self.server.failures[path, with_body] += 1
@@ -190,6 +197,36 @@ def test_two_at_once_fetch_once(server):
     assert server.asked == [("/whole.tar", 0)]
 
 
+def list_shards(server, folder, names):
+    path = folder / "many.shards"
+    path.write_text("".join(f"{server.address}/{name}.tar\n" for name in names))
+    return path
+
+
+def test_servers_are_asked_about_several_shards_at_a_time(server, tmp_path):
+    names = [f"{number:02}-slow" if number % 3 else f"{number:02}" for number in range(12)]
+    images = open_data(list_shards(server, tmp_path, names)).splits["all"]
+    assert [shard.name for shard in images.pictures.table.files.shards] == [f"{server.address}/{name}.tar" for name in names]
+    assert server.heads[0] == "/00.tar"
+    assert 2 < server.most_heads_at_once <= ASKED_AT_ONCE
+    assert [path for path, _ in server.asked] == [f"/{name}.tar" for name in names]  # brought one after the other
+
+
+def test_the_first_shard_that_is_missing_is_the_one_that_is_named(server, tmp_path):
+    """Whichever answer comes first; and what is far behind it is not asked about."""
+    names = ["00", "01", "02-slow-missing", "03-closed", *(f"{number:02}" for number in range(4, 40))]
+    data = list_shards(server, tmp_path, names)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"02-slow-missing\.tar: expected a shard there, found") as caught:
+            open_data(data)
+        assert "\n" not in str(caught.value)
+    assert not any("/20" in path for path in server.heads)
+    problems = []
+    images = open_data(data, on_problem=problems.append).splits["all"]
+    assert [str(problem).partition(": ")[0].rpartition("/")[2] for problem in problems] == ["02-slow-missing.tar", "03-closed.tar"]
+    assert len(images) == 38 * 300
+
+
 def test_a_changed_shard_is_fetched_again(server, tmp_path):
     open_remote(f"{server.address}/whole.tar", patience=HASTY)
     server.content = write_tar(tmp_path / "b.tar", samples(200)).read_bytes()
@@ -216,7 +253,7 @@ def test_what_is_evicted_comes_back(server, cache, monkeypatch):
 
 def test_without_the_server_what_is_here_will_do(server, monkeypatch):
     monkeypatch.setattr(remote, "PATIENCE", HASTY)
-    monkeypatch.setattr(shards, "open_remote", lambda address, progress: open_remote(address, progress, HASTY))
+    monkeypatch.setattr(shards, "ask_several", lambda addresses, progress: ask_several(addresses, progress, HASTY))
     address = f"{server.address}/whole.tar"
     fingerprint = open_data(address).splits["all"].fingerprint()
     server.etag = '"two"'

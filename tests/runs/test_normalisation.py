@@ -84,8 +84,8 @@ def test_training_subtracts_it(colours, tmp_path):
     pixels, (squares, _) = decode_all(images), open_squares(images.pictures, preprocessing, num_threads=1, is_exact=False)
     means = np.rint(pixels.mean(0) * 256) / 256
     for distortion in (Distortion(), Distortion(brightness=1e-9)):  # the quick road, and that of colours
-        loader = Loader(squares, np.arange(len(images)), preprocessing, batch_size=17)
-        batches = list(loader.training_batches(0, 2, seed=3, distortion=distortion))
+        loader = Loader(squares, np.arange(len(images)), preprocessing, batch_size=17, seed=3, distortion=distortion)
+        batches = list(loader.training_batches(0, 2))
         assert sorted(torch.cat([batch.labels for batch in batches]).tolist()) == list(range(34))
         for batch in batches:
             by_hand = (pixels[batch.labels] - means) / 255 / np.array(preprocessing.std)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -126,6 +127,23 @@ def test_a_broken_picture_is_named_or_left_out_and_counted(tmp_path, flowers):
     result = pn.pack(flowers, tmp_path / "out", shard_megabytes=0.02, skip_broken=True)
     assert (result.pictures, result.skipped) == (28, 1)
     assert len(pn.open_data(tmp_path / "out").splits["train"]) == 22
+
+
+def test_few_files_are_in_memory_at_once(tmp_path, monkeypatch):
+    """As many as there are threads, twice; broken ones too, whose errors must not hold their pixels."""
+    monkeypatch.setattr(packing, "count_cores", lambda: 2)
+    for number in range(40):
+        path = photo(tmp_path / "large" / "ab"[number % 2] / f"{number:02}.bmp", number, (400, 400))
+        if number % 4 == 0:
+            path.write_bytes(path.read_bytes()[:-600])
+    file_bytes = 3 * 400 * 400
+    pn.pack(tmp_path / "large", tmp_path / "first", skip_broken=True)  # what is imported only now
+    tracemalloc.start()
+    result = pn.pack(tmp_path / "large", tmp_path / "out", skip_broken=True)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (result.pictures, result.skipped) == (30, 10)
+    assert peak_bytes < 12 * file_bytes
 
 
 @pytest.mark.slow

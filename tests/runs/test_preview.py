@@ -1,6 +1,8 @@
 """What is shown before training is what training computes; colours are measured as NumPy would."""
 
 import json
+import re
+import shutil
 import tomllib
 from dataclasses import replace
 
@@ -12,16 +14,19 @@ from PIL import Image
 from conftest import take, write_class_folders
 from provenet.data.components import measure_colours
 from provenet.data.distortion import IMAGENET_EIGENVALUES, Distortion
+from provenet.data.holdout import divide
 from provenet.data.presets import PRESETS, preset_distortion
 from provenet.data.sources import open_data
 from provenet.errors import DataError, SettingsError
 from provenet.preprocessing import IMAGENET_PREPROCESSING, MEAN_ONLY
 from provenet.recipes import default_training
 from provenet.runs.colours import find_colours, read_colours
+from provenet.runs.pictures import SPLIT_SEED
 from provenet.runs.plan import make_settings
 from provenet.runs.preview import choose_pictures, make_rows, preview, to_pictures
 from provenet.runs.settings import RunSettings, Source
 from provenet.runs.train import train
+from provenet.runs.watcher import Silent
 from provenet.runs.wishes import make_wishes
 
 
@@ -37,6 +42,16 @@ def photographs(tmp_path_factory, mini):
         other.parent.mkdir(parents=True, exist_ok=True)
         Image.merge("RGB", [shades, shades.point(lambda v: v * 2 // 3 + 40), shades.rotate(90).resize((40, 48))]).save(other)
     return folder / "colour"
+
+
+class Heard(Silent):
+    """A watcher that remembers its notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def settings_for(images, distortion, preprocessing=None):
@@ -88,13 +103,30 @@ def test_images_come_back_as_they_were():
             assert np.array_equal(np.asarray(image), window.numpy())
 
 
-def test_a_broken_picture_is_left_out(photographs, tmp_path, mini):
-    folder = tmp_path / "clothes"
-    write_class_folders(folder, take(mini["train"], per_class=5, classes=2))
-    for path in sorted(folder.glob("*/*"))[:5]:
-        path.write_bytes(b"nothing")
-    preview(folder, "lenet5_softmax", output=tmp_path / "sheet.png", num_pictures=2)
-    assert (tmp_path / "sheet.png").exists()
+@pytest.mark.parametrize("find", ["preview", "colours"])
+def test_broken_and_missing_pictures_are_an_error_unless_they_are_to_be_skipped(photographs, tmp_path, find):
+    """As for training: in class folders a broken picture, in a manifest one that is missing too."""
+    folder = shutil.copytree(photographs, tmp_path / "clothes")
+    first = divide(open_data(folder), val_fraction=0.2, seed=SPLIT_SEED).train.pictures.paths[0]
+    (folder / first).write_bytes(b"nothing")
+    rows = [f"{path.relative_to(folder)},{path.parent.name}\n" for path in sorted(folder.glob("*/*"))]
+    (folder / "list.csv").write_text("path,label\n" + "".join(rows) + "gone.png,Trouser\n")
+    broken, missing = f"{first}: expected an image.*with --skip-broken", "found 1 of them missing.*--skip-broken"
+    for data, message in ((folder, broken), (folder / "list.csv", missing)):
+        heard = Heard()
+
+        def run(data=data, heard=heard, **options):
+            if find == "colours":
+                return find_colours(data, watcher=heard, **options)
+            return preview(data, "lenet5_softmax", output=tmp_path / "sheet.png", num_pictures=40, watcher=heard, **options)
+
+        with pytest.raises(DataError, match=message):
+            run()
+        assert not (tmp_path / "sheet.png").exists()
+        run(skip_broken=True)
+        (tmp_path / "sheet.png").unlink(missing_ok=True)
+        assert sum(first in note for note in heard.notes) == 1
+        assert any(re.search(r"skipped [12] broken of \d+ pictures", note) for note in heard.notes)
 
 
 def test_what_no_preview_can_be(photographs, tmp_path):

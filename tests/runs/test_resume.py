@@ -319,7 +319,7 @@ def test_pictures_that_have_moved(pictures, tmp_path):
     whole(pictures, tmp_path / "whole")
     begin(pictures, tmp_path / "run")
     moved = pictures.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"if the pictures have moved, say where to: provenet resume .*run --data FOLDER"):
+    with pytest.raises(DataError, match=r"if the pictures have moved, say where to: provenet resume .*run --data DATA"):
         resume(tmp_path / "run")
     resume(tmp_path / "run", data=moved)
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()

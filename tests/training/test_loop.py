@@ -124,12 +124,16 @@ def fit_toy(mini, **changes):
     preprocessing = Preprocessing(size=28, resize=28, channels=1, mean=(0.286,), std=(0.353,))
     chosen = settings(epochs=3, batch_size=40, peak_learning_rate=0.05, **changes)
     loader = Loader(
-        open_squares(images.pictures, preprocessing, num_threads=1)[0], images.labels, preprocessing, batch_size=chosen.batch_size
+        open_squares(images.pictures, preprocessing, num_threads=1)[0],
+        images.labels,
+        preprocessing,
+        batch_size=chosen.batch_size,
+        distortion=Distortion(shift_pixels=2, mirror=True),
     )
     with seeded(0):
         net = build_network("resnet8_cifar", in_channels=1)
     recorder = Collected()
-    batches = loader.training_batches(0, count_steps(chosen, len(images)), seed=0, distortion=Distortion(shift_pixels=2, mirror=True))
+    batches = loader.training_batches(0, count_steps(chosen, len(images)))
     best = fit(
         TrainingState(net, chosen, num_images=len(images)),
         batches,

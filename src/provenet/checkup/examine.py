@@ -5,7 +5,6 @@ Each file is decoded once, by threads, as training decodes it; only a few number
 
 import hashlib
 import io
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -19,14 +18,14 @@ from provenet.checkup.channels import ChannelTotals
 from provenet.checkup.sketch import sketch
 from provenet.data.index import ImageSet
 from provenet.data.pictures import EncodedPictures, Pictures, PixelArray
-from provenet.data.squares import Progress
-from provenet.data.threads import decoding_threads
+from provenet.data.progress import Progress
+from provenet.data.threads import in_order
 from provenet.errors import ImageError
 
 SHOWN_OF_A_CLASS = 48
 THUMBNAIL_PIXELS = 112
 PICTURES_A_TASK = 16
-TASKS_AT_ONCE = 64
+TASKS_AHEAD = 64  # a future for each of millions would fill the memory
 ROWS_HASHED_AT_ONCE = 256
 
 
@@ -86,16 +85,15 @@ def examine(splits: dict[str, ImageSet], *, num_threads: int, progress: Progress
         split, images, indices = task
         return [_look(images, split, index, is_shown=index in shown[split]) for index in indices]
 
-    with decoding_threads(num_threads) as threads:
-        while chunk := list(itertools.islice(tasks, TASKS_AT_ONCE)):  # a future for each of millions would fill the memory
-            for future in [threads.start(work, task) for task in chunk]:
-                for look, totals, decode_seconds in threads.wait_for(future):
-                    looks.append(look)
-                    seconds[look.split] += decode_seconds
-                    if totals:
-                        channels[look.split] += totals
-                if progress:
-                    progress("looking at pictures", len(looks), total)
+    with in_order(work, tasks, num_threads, most_ahead=TASKS_AHEAD) as done:
+        for task in done:
+            for look, totals, decode_seconds in task:
+                looks.append(look)
+                seconds[look.split] += decode_seconds
+                if totals:
+                    channels[look.split] += totals
+            if progress:
+                progress("looking at pictures", len(looks), total)
     return Examination(looks, channels, seconds if is_encoded else None, num_threads)
 
 

@@ -13,6 +13,7 @@ from provenet.checkup.duplicates import Duplicates
 from provenet.checkup.examine import Look
 from provenet.checkup.histograms import Histogram, count_shapes, count_sides
 from provenet.data.ignored import Ignored
+from provenet.data.index import ANY_DATA, Wording
 from provenet.errors import DataError
 
 
@@ -38,6 +39,7 @@ class Facts:
     decode_seconds: float | None = None
     """What one pass over the training pictures takes to decode with `num_threads`; None where there is nothing to decode."""
     num_threads: int = 1
+    wording: Wording = ANY_DATA
 
     @cached_property
     def pictures(self) -> Counter[tuple[str, str]]:

@@ -79,12 +79,12 @@ def nothing_to_train_on(facts: Facts) -> Iterator[Finding]:
     """No training pictures, one class only, or nothing that could be held out."""
     if "train" not in facts.splits:
         there = ", ".join(facts.splits) or "none"
-        message = f"expected a folder 'train' or class folders to train on, found only these splits: {there}; add it"
+        message = f"expected {facts.wording.to_train_on}, found only {there}; add what is missing"
         yield Finding("problem", "nothing to train on", message, stops="always")
         return
     present = [label for label in facts.classes if facts.pictures[label, "train"]]
     if len(present) < 2:
-        message = f"expected at least two classes to train on, found {present}; add a folder for each class"
+        message = f"expected at least two classes to train on, found {present}; add {facts.wording.another_class}"
         yield Finding("problem", "one class", message, stops="always")
     elif facts.held_out_from and not facts.of_split("val"):
         message = "expected at least two pictures in some class, to validate on one, found none; add pictures"
@@ -182,8 +182,9 @@ def near_leaks(facts: Facts) -> Iterator[Finding]:
         pairs = [pair for pair in facts.alike.pairs if pair.splits == {one, other} and pair.one.label == pair.other.label]
         if pairs:
             theirs = {look.path for pair in pairs for look in (pair.one, pair.other) if look.split == other}
+            told = f"{len(pairs):,} pairs, " * (len(pairs) > len(theirs)) + _certainties(pairs)
             message = (
-                f"{_count(list(theirs), 'picture')} of {other} nearly the same as one of {one} ({_certainties(pairs)}), "
+                f"{_count(list(theirs), 'picture')} of {other} nearly the same as one of {one} ({told}), "
                 f"so that {other} would measure memory; look at them, and keep one of each"
             )
             yield _of_pairs("problem" if pairs[0].is_sure else "warning", f"near leak: {one} and {other}", message, pairs)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from provenet.data.cifar import CIFAR10, CIFAR100, LARGEST_NAMES_BYTES, Layout, read_cifar
-from provenet.data.fetch import NOT_FETCHED, Progress, PublishedFile, cache_folder, fetch, unpack
+from provenet.data.fetch import NOT_FETCHED, PublishedFile, cache_folder, fetch, unpack
 from provenet.data.idx import find_idx, read_idx_split
 from provenet.data.index import DataSet
+from provenet.data.progress import Progress
 from provenet.errors import DataError, show_path
 
 FASHION_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -1,84 +1,11 @@
-"""The part of a picture that becomes a training image: a box drawn by its paper's rule, decoded no larger than it needs, resized.
-
-A box lies on the grid of the pixels that are decoded: where a JPEG is decoded at an eighth, on every eighth pixel. Its sides may end
-anywhere, so its scale is exactly the one that was drawn; what is seen is what Pillow shows of the same box, to a grey step in the mean.
-"""
-
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+"""Boxes cut from decoded pixels and resized by torch, for training: what Pillow shows of the same box, to a grey step in the mean."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from provenet.data.distortion import Distortion
-from provenet.preprocessing import Preprocessing, window_corner
-
-LARGEST_REDUCTION = 8  # libjpeg decodes at a half, a quarter or an eighth in about the time of reading the file
-SPARE = 2
-"""How many times the pixels of the training image a reduced picture keeps along each side; see bench/crops.py."""
-
-
-class Box(NamedTuple):
-    """A part of an upright picture, in its pixels from its upper left corner; width and height need not be whole."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-
-def draw_box(distortion: Distortion, preprocessing: Preprocessing, words: Sequence[int], width: int, height: int) -> Box:
-    """The box of one sample in a picture of that size, from four random words of 32 bits: across, down, extent, aspect.
-
-    `scale`: the short side becomes a random number of pixels, of which the box is `size` x `size` (Simonyan and Zisserman 2014, section
-    3.1; He et al. 2015, section 3.4). `area`: a random part of the area, of a random aspect (Szegedy et al. 2014, section 6).
-    """
-    across, down, extent, aspect = (word / 2**32 for word in words)
-    short = min(width, height)
-    if distortion.crop == "scale":
-        least, most = distortion.short_sides
-        side = min(short, short * preprocessing.size / (least + math.floor(extent * (most - least + 1))))
-        return Box(across * (width - side), down * (height - side), side, side)
-    least_area, most_area = distortion.area
-    pixels = (least_area + extent * (most_area - least_area)) * width * height
-    # Of the aspects asked for, those with which so large a box fits; drawing again until one fits would favour small boxes.
-    narrowest = min(max(distortion.aspect[0], pixels / height**2), width**2 / pixels)
-    widest = max(min(distortion.aspect[1], width**2 / pixels), narrowest)
-    chosen = narrowest * (widest / narrowest) ** aspect
-    box_width, box_height = min(math.sqrt(pixels * chosen), width), min(math.sqrt(pixels / chosen), height)
-    return Box(across * (width - box_width), down * (height - box_height), box_width, box_height)
-
-
-def place_square(width: int, height: int, preprocessing: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of a whole upright picture once resized, and the upper left corner in it of the stored square, in whole pixels.
-
-    As torchvision's `Resize` and `CenterCrop` have it: the longer side is rounded down, and the middle of the window is the picture's.
-    """
-    sides = [preprocessing.resize * side // min(width, height) for side in (width, height)]
-    left, top = (window_corner(side, preprocessing.size) - window_corner(preprocessing.resize, preprocessing.size) for side in sides)
-    return (sides[0], sides[1]), (left, top)
-
-
-def central_box(width: int, height: int, preprocessing: Preprocessing) -> Box:
-    """The part of an upright picture that becomes its stored square; corner and sides need not be whole."""
-    (wide, high), (left, top) = place_square(width, height, preprocessing)
-    across, down = width / wide, height / high
-    return Box(left * across, top * down, preprocessing.resize * across, preprocessing.resize * down)
-
-
-def choose_reduction(box: Box, side_pixels: int) -> int:
-    """The largest of 1, 2, 4 and 8 by which a picture may be reduced so that the box keeps SPARE times `side_pixels`."""
-    reduction = 1
-    while reduction < LARGEST_REDUCTION and min(box.width, box.height) / (2 * reduction) >= SPARE * side_pixels:
-        reduction *= 2
-    return reduction
-
-
-def place_on_grid(box: Box, reduction: int) -> Box:
-    """The box moved to the nearest pixel above and to the left of it that a picture so reduced has."""
-    return box._replace(left=math.floor(box.left / reduction) * reduction, top=math.floor(box.top / reduction) * reduction)
+from provenet.data.boxes import Box, place_square, reach
+from provenet.preprocessing import Preprocessing
 
 
 def cut(pixels: NDArray[np.uint8], box: Box, side_pixels: int, interpolation: str, *, reduction: int = 1) -> NDArray[np.uint8]:
@@ -103,9 +30,7 @@ def _resize(pixels: NDArray[np.uint8], extent: tuple[float, float], sides_pixels
     (wide, high), (width, height) = sides_pixels, extent
     if (width, height) == (wide, high):
         return pixels[:high, :wide]
-    # The filter reaches over the extent's edge, as Pillow's does: so many pixels more.
-    right = min(pixels.shape[1], math.ceil(width + width / wide) + 2)
-    bottom = min(pixels.shape[0], math.ceil(height + height / high) + 2)
+    right, bottom = min(pixels.shape[1], reach(width, wide)), min(pixels.shape[0], reach(height, high))
     # Torch takes a side that is right already for one that needs no resizing, whatever the scale.
     right -= right == wide != width
     bottom -= bottom == high != height

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from provenet.data.crops import central_box, place_square
+from provenet.data.boxes import central_box, place_square
 from provenet.errors import ImageError, show_path
 from provenet.preprocessing import Preprocessing
 
@@ -128,7 +128,7 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
 
 
 def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The middle of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]; where exactly, `crops.place_square` says."""
+    """The middle of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]; where exactly, `boxes.place_square` says."""
     method, side = _FILTERS[preprocessing.interpolation], preprocessing.resize
     if max(picture.size) <= MOST_ELONGATED * min(picture.size):
         # All of it, though some is cut off: that is what others do, and Pillow rounds by the sizes of the whole.

@@ -9,14 +9,13 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from provenet.data.progress import Progress
 from provenet.errors import DataError, show_path
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done and how much there is."""
 LARGEST_BESIDE_BYTES = 2**20  # headers, padding and members of an archive that nobody asked for
 NOT_FETCHED = "not fetched"
 """`DataError.kind` of an address that cannot be reached, or a folder that cannot be written."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from provenet.data.decode import EXTENSIONS
 from provenet.data.ignored import Ignored, Reason, summarise
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import CLASS_FOLDERS, DataSet, ImageSet
 from provenet.data.pictures import PictureFiles
 from provenet.data.remembered import FolderTimes, folder_times, recall, remember
 from provenet.errors import DataError, is_plain_text, printable, show_path
@@ -51,7 +51,7 @@ def read_folder(root: Path, on_problem: OnProblem = raise_it) -> DataSet:
         on_problem(problem)
 
     reader.on_problem = tell
-    data = DataSet(show_path(root.resolve().name or root), reader.read(root, folders), ignored=reader.ignored)
+    data = DataSet(show_path(root.resolve().name or root), reader.read(root, folders), ignored=reader.ignored, wording=CLASS_FOLDERS)
     if not problems:
         remember(root, data, reader.times)
     return data

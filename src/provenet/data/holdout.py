@@ -85,11 +85,11 @@ def divide(data: DataSet, *, val_fraction: float, seed: int) -> TrainingSplits:
     """
     source = "train" if "train" in data.splits else "all"
     if source not in data.splits:
-        raise DataError(f"{data.name}: expected a folder 'train' or class folders, found only {', '.join(data.splits)}; add it")
+        raise DataError(f"{data.name}: expected {data.wording.to_train_on}, found only {', '.join(data.splits)}; add what is missing")
     everything = data.splits[source]
     present = [name for name, count in everything.counts().items() if count]
     if len(present) < 2:
-        raise DataError(f"{everything.name}: expected at least two classes, found {present}; add a folder for each class")
+        raise DataError(f"{everything.name}: expected at least two classes, found {present}; add {data.wording.another_class}")
     test = data.splits["test"].with_classes(everything.classes) if "test" in data.splits else None
     if "val" in data.splits:
         return TrainingSplits(everything, data.splits["val"].with_classes(everything.classes), test, None, None)

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,19 @@ class ImageSet:
         return replace(self, classes=tuple(classes), labels=translation[self.labels])
 
 
+class Wording(NamedTuple):
+    """What messages call that which is missing from a kind of DATA."""
+
+    to_train_on: str
+    another_class: str
+
+
+ANY_DATA = Wording("a split 'train'", "pictures of another class")
+CLASS_FOLDERS = Wording("a folder 'train' or class folders", "a folder for each class")
+ROWS = Wording("rows with the split 'train', or no column of splits", "rows with another label")
+TAR_SHARDS = Wording("shards of the split 'train' (train-000000.tar), or of no split", "pictures with another label")
+
+
 @dataclass(frozen=True)
 class DataSet:
     """A source of pictures with the splits it came with: `train`, `val`, `test`, or `all` where it is one folder."""
@@ -77,6 +91,7 @@ class DataSet:
     """Whether a mirrored picture is still of its class; digits are not."""
     ignored: list[Ignored] = field(default_factory=list)
     """What was passed over and why."""
+    wording: Wording = ANY_DATA
 
     @property
     def notes(self) -> list[str]:

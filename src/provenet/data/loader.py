@@ -29,6 +29,7 @@ from provenet.errors import SettingsError
 from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
 
+FOR_EVER = 2**48  # steps
 STEPS_PLANNED_AT_ONCE = 32
 STEPS_GATHERED_AT_ONCE = 8
 LARGEST_NORMALISED_BYTES = 2**28
@@ -75,7 +76,6 @@ class Loader:
         distortion: Distortion | None = None,
         share: Share | None = None,
         num_classes: int | None = None,
-        is_beside: bool | None = None,
     ) -> None:
         self.squares = squares
         self.labels = labels
@@ -85,8 +85,8 @@ class Loader:
         self.seed = seed
         self.distortion = distortion or Distortion()
         self.share = share or Share()
-        self.is_beside = self.device.type != "cpu" if is_beside is None else is_beside
-        """Whether training pictures are decoded in a process of its own; by default where the device is an accelerator."""
+        self.is_beside = self.device.type != "cpu"
+        """Whether training pictures are decoded in a process of its own, which would else slow the accelerator's launches."""
         self.num_classes = num_classes or int(labels.max(initial=0)) + 1
         self.next_step = 0
 
@@ -114,7 +114,7 @@ class Loader:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.training_batches(self.next_step, None, seed=self.seed, distortion=self.distortion):
+        for batch in self.training_batches(self.next_step):
             self.next_step += 1
             yield batch
 
@@ -138,20 +138,14 @@ class Loader:
         digest.update(self.squares.content.astype("<u8").tobytes())
         return digest.hexdigest()[:16]
 
-    def training_batches(
-        self, first_step: int, last_step: int | None, *, seed: int, distortion: Distortion
-    ) -> Generator[Batch, None, None]:
-        """The share that is ours of global batches first_step .. last_step - 1, or for ever.
-
-        Each depends on the seed, its own number and its size only.
-        """
-        order = Order(len(self), seed, self.squares.pictures.blocks())
-        if distortion == Distortion() and self._normalised is not None:
-            yield from self._gather(self._normalised, order, first_step, 2**48 if last_step is None else last_step)
+    def training_batches(self, first_step: int, last_step: int = FOR_EVER) -> Generator[Batch, None, None]:
+        """The share that is ours of global batches first_step .. last_step - 1; each depends on the seed, its number and its size only."""
+        if self.distortion == Distortion() and self._normalised is not None:
+            yield from self._gather(self._normalised, first_step, last_step)
             return
-        here, ahead = tee(self._plan(order, first_step, 2**48 if last_step is None else last_step, distortion))
-        for (places, _), shown in zip(here, self._show(ahead, distortion), strict=True):
-            yield self._distorted(shown, places, distortion)
+        here, ahead = tee(self._plan(first_step, last_step))
+        for (places, _), shown in zip(here, self._show(ahead), strict=True):
+            yield self._distorted(shown, places)
 
     def evaluation_batches(self) -> Iterator[Batch]:
         """Every picture once, in order, undistorted; the last batch may be smaller. Processes take batches in turn."""
@@ -175,19 +169,20 @@ class Loader:
             images[start : start + 1_024] = self.preprocessing.normalise(windows).permute(0, 2, 3, 1).flatten(1)
         return images
 
-    def _gather(self, images: Tensor, order: Order, first_step: int, last_step: int) -> Generator[Batch, None, None]:
+    def _gather(self, images: Tensor, first_step: int, last_step: int) -> Generator[Batch, None, None]:
         """Undistorted training batches: a few of them are one gather."""
         labels = torch.from_numpy(self.labels).to(self.device)
         size, channels, count = self.preprocessing.size, self.preprocessing.channels, len(self.share.rows(self.batch_size))
-        plan = self._plan(order, first_step, last_step, Distortion())
+        plan = self._plan(first_step, last_step)
         while some := [samples for _, samples in islice(plan, STEPS_GATHERED_AT_ONCE)]:
             samples = torch.from_numpy(np.concatenate(some)).to(self.device)
             chosen = images.index_select(0, samples).view(-1, size, size, channels).permute(0, 3, 1, 2)
             yield from map(Batch, torch.split(chosen, count or 1)[: len(some)], torch.split(labels.index_select(0, samples), count or 1))
 
-    def _plan(self, order: Order, first_step: int, last_step: int, distortion: Distortion) -> Iterator[tuple[Places, NDArray[np.int64]]]:
+    def _plan(self, first_step: int, last_step: int) -> Iterator[tuple[Places, NDArray[np.int64]]]:
         """For each step the places of our rows, and their samples; of many steps at once, since small nets take steps of microseconds."""
-        rows = self._rows(with_partners=distortion.mixes)
+        order = Order(len(self), self.seed, self.squares.pictures.blocks())
+        rows = self._rows()
         for first in range(first_step, last_step, STEPS_PLANNED_AT_ONCE):
             steps = np.arange(first, min(first + STEPS_PLANNED_AT_ONCE, last_step))
             places = order.places_at((steps[:, None] * self.batch_size + rows).ravel())
@@ -196,38 +191,38 @@ class Loader:
                 here = slice(start, start + len(rows))
                 yield places.select(here), samples[here]
 
-    def _show(self, plan: Iterator[tuple[Places, NDArray[np.int64]]], distortion: Distortion) -> Iterator[Shown]:
+    def _show(self, plan: Iterator[tuple[Places, NDArray[np.int64]]]) -> Iterator[Shown]:
         """Stored squares, where a window of them is all that is asked for, else boxes of the pictures themselves."""
-        are_cut = distortion.crop != "window"
+        are_cut = self.distortion.crop != "window"
         squares = self.squares
         if self.is_beside and (are_cut or not isinstance(squares, SquaresInMemory)):
             squares = SquaresBeside(squares)
         if not are_cut:
             return squares.batches(samples for _, samples in plan)
-        return squares.crops((_ask(samples, places, distortion) for places, samples in plan), distortion)
+        return squares.crops((_ask(samples, places, self.distortion) for places, samples in plan), self.distortion)
 
-    def _rows(self, *, with_partners: bool) -> NDArray[np.int64]:
+    def _rows(self) -> NDArray[np.int64]:
         """Our rows of a global batch; if pictures are mixed, also the one after the last, where it is another process's."""
         rows = self.share.rows(self.batch_size)
         is_shared = self.share.num_processes > 1
-        return np.array([*rows, rows.stop % self.batch_size] if with_partners and is_shared and rows else rows, np.int64)
+        return np.array([*rows, rows.stop % self.batch_size] if self.distortion.mixes and is_shared and rows else rows, np.int64)
 
-    def _distorted(self, shown: Shown, places: Places, distortion: Distortion) -> Batch:
-        images, labels = self._windows(shown, places, distortion), self._labels_of(shown)
-        images = distort(images, distortion, places, self.preprocessing)
-        if not distortion.mixes or not len(labels):
+    def _distorted(self, shown: Shown, places: Places) -> Batch:
+        images, labels = self._windows(shown, places), self._labels_of(shown)
+        images = distort(images, self.distortion, places, self.preprocessing)
+        if not self.distortion.mixes or not len(labels):
             return Batch(images, labels)
         count = len(self.share.rows(self.batch_size))
         following = torch.arange(1, count + 1, device=self.device) % len(images)
         own = places.select(slice(0, count))
-        return Batch(*mix(images[:count], labels[:count], images[following], labels[following], distortion, own, self.num_classes))
+        return Batch(*mix(images[:count], labels[:count], images[following], labels[following], self.distortion, own, self.num_classes))
 
-    def _windows(self, shown: Shown, places: Places, distortion: Distortion) -> Tensor:
+    def _windows(self, shown: Shown, places: Places) -> Tensor:
         """Cropped and mirrored: uint8 [B, S, S, C]."""
         pixels, size = shown.pixels.to(self.device), self.preprocessing.size
-        if distortion.crop != "window":
+        if self.distortion.crop != "window":
             return pixels  # cut and mirrored when they were decoded
-        moves = distortion.moves(*places)
+        moves = self.distortion.moves(*places)
         if moves is None:
             return window(pixels, size)
         rows, columns, mirrored = (move.to(self.device) for move in moves)

@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.data.folder import SPLIT_NAMES
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import ROWS, DataSet, ImageSet
 from provenet.data.paths import Paths
 from provenet.data.pictures import PictureFiles
+from provenet.data.progress import Progress
 from provenet.data.tables import Row, read_rows, row_error
 from provenet.errors import DataError, is_plain_text, printable, show_path, suggest
 
@@ -30,8 +31,6 @@ LARGEST_LABEL_CHARACTERS = 1_000
 FEW_IN_A_FOLDER = 4  # fewer files are asked for one by one, not by reading the folder's list
 ROWS_BETWEEN_NEWS = 65_536
 WHOLE_NUMBER = re.compile("-?[0-9]{1,100}")
-
-Progress = Callable[[str, int, int], None]
 
 
 def read_manifest(path: Path, progress: Progress | None = None, *, allow_missing: bool = False) -> DataSet:
@@ -45,7 +44,7 @@ def read_manifest(path: Path, progress: Progress | None = None, *, allow_missing
     listed.refuse_two_labels()
     if not allow_missing:
         listed.refuse_missing(path.parent)
-    return DataSet(show_path(path.stem), dict(_divide(listed, path)))
+    return DataSet(show_path(path.stem), dict(_divide(listed, path)), wording=ROWS)
 
 
 class _Arrays(NamedTuple):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenet.data.crops import Box, central_box, choose_reduction, cut, cut_square, place_on_grid
+from provenet.data.boxes import Box, central_box, choose_reduction, needed_part, place_on_grid
+from provenet.data.crops import cut, cut_square
 from provenet.data.decode import (
     MOST_ELONGATED,
     Header,
@@ -142,8 +143,9 @@ class EncodedPictures(Pictures):
                 jpeg = Jpeg(content)
                 box = choose(jpeg.width, jpeg.height)
                 reduction = choose_reduction(box, side_pixels)
-                pixels = jpeg.decode(preprocessing.channels, reduction)
-                return cut(pixels, place_on_grid(box, reduction), side_pixels, preprocessing.interpolation, reduction=reduction)
+                box = place_on_grid(box, reduction)
+                pixels = jpeg.decode(preprocessing.channels, reduction, needed_part(box, side_pixels, reduction))
+                return cut(pixels, box, side_pixels, preprocessing.interpolation, reduction=reduction)
             except UnusualJpegError:
                 pass
         picture = decode_picture(content, preprocessing.channels, where=self.where(index))

@@ -25,7 +25,7 @@ def none(_: Preprocessing) -> Distortion:
 def lenet5(preprocessing: Preprocessing) -> Distortion:
     """LeCun et al. 1998, section III-A: horizontal and vertical translation, scaling, squeezing, horizontal shearing.
 
-    The paper prints no strengths; these keep digits legible and are ours.
+    The paper prints no strengths: all of them are ours, and keep digits legible.
     """
     return Distortion(
         shift_pixels=_scaled(2, preprocessing, CIFAR_SIDE_PIXELS), scale_fraction=0.15, squeeze_fraction=0.1, shear_degrees=15.0
@@ -61,8 +61,9 @@ def nin(preprocessing: Preprocessing) -> Distortion:
 def googlenet(preprocessing: Preprocessing) -> Distortion:
     """Szegedy et al. 2014, section 6: 8 to 100 percent of the area, aspect 3/4 to 4/3; "the photometric distortions by Andrew Howard".
 
-    Howard's ("Some improvements on deep convolutional neural network based image classification", 2013): brightness, contrast and
-    colour by factors of 0.5 to 1.5, then AlexNet's principal components. He draws their order too; here it is fixed.
+    The paper names no strengths of these: that they are Howard's is ours. His ("Some improvements on deep convolutional neural network
+    based image classification", 2013) are brightness, contrast and colour by factors of 0.5 to 1.5, then AlexNet's principal components.
+    He draws their order too; here it is fixed.
     """
     del preprocessing
     return Distortion(
@@ -81,21 +82,21 @@ def cifar(preprocessing: Preprocessing) -> Distortion:
 
 
 def light(preprocessing: Preprocessing) -> Distortion:
-    """A small move or crop, mirror, a touch of light."""
+    """A small move or crop, mirror, a touch of light. The strengths are ours."""
     if preprocessing.size <= LARGEST_SMALL_SIDE_PIXELS:
         return Distortion(shift_pixels=_scaled(2, preprocessing, CIFAR_SIDE_PIXELS), mirror=True, brightness=0.1, contrast=0.1)
     return Distortion(crop="area", area=(0.5, 1.0), aspect=(4 / 5, 5 / 4), mirror=True, brightness=0.1, contrast=0.1, saturation=0.1)
 
 
 def standard(preprocessing: Preprocessing) -> Distortion:
-    """What suits most photographs: a crop of a quarter or more, mirror, light and colour."""
+    """What suits most photographs: a crop of a quarter or more, mirror, light and colour. The strengths are ours."""
     if preprocessing.size <= LARGEST_SMALL_SIDE_PIXELS:
         return replace(cifar(preprocessing), rotation_degrees=5.0, brightness=0.2, contrast=0.2, saturation=0.2)
     return Distortion(crop="area", area=(0.25, 1.0), aspect=(3 / 4, 4 / 3), mirror=True, brightness=0.3, contrast=0.3, saturation=0.3)
 
 
 def strong(preprocessing: Preprocessing) -> Distortion:
-    """For few pictures and long training: more of everything, turned and partly erased."""
+    """For few pictures and long training: more of everything, turned and partly erased. The strengths are ours."""
     colour = replace(Distortion(), brightness=0.4, contrast=0.4, saturation=0.4, hue_degrees=15.0, rotation_degrees=15.0, mirror=True)
     if preprocessing.size <= LARGEST_SMALL_SIDE_PIXELS:
         shift = _scaled(4, preprocessing, CIFAR_SIDE_PIXELS)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from provenet.data.fetch import cache_folder
 from provenet.data.ignored import Ignored, Reason
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import CLASS_FOLDERS, DataSet, ImageSet
 from provenet.data.paths import Paths
 from provenet.data.pictures import PictureFiles
 from provenet.files import write_whole
@@ -70,7 +70,8 @@ def recall(root: Path) -> DataSet | None:
         if not all(folder_times(folder) == (int(one), int(other)) for folder, (one, other) in zip(folders, times, strict=True)):
             return None
         ignored = [Ignored(path, Reason(reason), place, count) for path, reason, place, count in header["ignored"]]
-        return DataSet(header["name"], {split["split"]: _split(split, arrays) for split in header["splits"]}, ignored=ignored)
+        splits = {split["split"]: _split(split, arrays) for split in header["splits"]}
+        return DataSet(header["name"], splits, ignored=ignored, wording=CLASS_FOLDERS)
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error):
         return None
 

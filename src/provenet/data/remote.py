@@ -19,8 +19,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from provenet.data.fetch import Progress, cache_folder
+from provenet.data.fetch import cache_folder
 from provenet.data.offsets import ENDING, open_index, read_offsets
+from provenet.data.progress import Progress
 from provenet.data.shard_files import ShardFile
 from provenet.data.shard_index import ShardIndex
 from provenet.errors import DataError, SettingsError, printable
@@ -59,6 +60,12 @@ class Known:
 def open_remote(address: str, progress: Progress | None = None, patience: Patience = PATIENCE) -> tuple[ShardFile, ShardIndex]:
     """A shard that is elsewhere, and its index. It is brought here only where its offset file is not there yet."""
     shard = RemoteShard(address, progress, patience)
+    shard.ask()
+    return open_asked(shard)
+
+
+def open_asked(shard: "RemoteShard") -> tuple[ShardFile, ShardIndex]:
+    """The same of a shard whose server has answered."""
     index = read_offsets(shard.path.with_name(shard.path.name + ENDING), shard.known.size_bytes, shard.mtime_ns)
     if index is None:
         index = open_index(shard.bring(), shard.name)
@@ -68,8 +75,12 @@ def open_remote(address: str, progress: Progress | None = None, patience: Patien
 class RemoteShard:
     """One shard and its place in the cache."""
 
+    known: Known
+    """These three are there after `ask`."""
+    path: Path
+    mtime_ns: int
+
     def __init__(self, address: str, progress: Progress | None, patience: Patience) -> None:
-        """Ask the server about it; where it does not answer, what it said the last time counts."""
         self.address = address
         self.name = printable(_without_secrets(address))
         self.progress = progress
@@ -77,10 +88,13 @@ class RemoteShard:
         self.folder = cache_folder() / "shards"
         self.system = _open_system(address, self.name, patience.timeout_seconds)
         self.limit_bytes = _limit_bytes()
-        memory = self.folder / f"{_digest(address)}.json"
+
+    def ask(self) -> None:
+        """Ask the server about it; where it does not answer, what it said the last time counts. Raises DataError with one line."""
+        memory = self.folder / f"{_digest(self.address)}.json"
         remembered = _recall(memory)
         try:
-            self.known = self._ask(1 if remembered else patience.num_tries)
+            self.known = self._ask(1 if remembered else self.patience.num_tries)
         except DataError:
             if remembered is None:
                 raise
@@ -90,7 +104,7 @@ class RemoteShard:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if remembered != self.known:
                     write_whole(memory, json.dumps(vars(self.known)).encode())
-        digest = _digest(f"{address}\0{self.known.size_bytes}\0{self.known.mark}")
+        digest = _digest(f"{self.address}\0{self.known.size_bytes}\0{self.known.mark}")
         self.path = self.folder / f"{digest}.tar"
         self.mtime_ns = (
             int(digest[:7], 16) * 2_000_000_000

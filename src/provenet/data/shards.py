@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.data import shard_index
-from provenet.data.fetch import Progress
+from provenet.data.asking import ask_several
 from provenet.data.folder import OnProblem, raise_it
 from provenet.data.ignored import Ignored, Reason
-from provenet.data.index import DataSet, ImageSet
+from provenet.data.index import TAR_SHARDS, DataSet, ImageSet
 from provenet.data.labels import is_number, order_labels
 from provenet.data.offsets import open_index
 from provenet.data.paths import Paths
 from provenet.data.pictures import EncodedPictures
-from provenet.data.remote import open_remote
+from provenet.data.progress import Progress
+from provenet.data.remote import open_asked
 from provenet.data.shard_addresses import CLASSES_NAMES, PACK_NAME, ShardAddresses, is_remote
 from provenet.data.shard_files import ShardFile, ShardFiles
 from provenet.data.shard_index import LARGEST_NUM_CLASSES, Remark, ShardIndex
@@ -128,7 +129,8 @@ def open_shards(addresses: ShardAddresses, progress: Progress | None, on_problem
     splits = {split: reader.read(f"{addresses.name}/{split}", shards, classes) for split, shards in addresses.splits.items()}
     if folder and addresses.is_folder:
         reader.pass_over_others(addresses, folder)
-    return DataSet(addresses.name, splits, can_mirror=facts.get("can_mirror") is not False, ignored=reader.ignored)
+    can_mirror = facts.get("can_mirror") is not False
+    return DataSet(addresses.name, splits, can_mirror=can_mirror, ignored=reader.ignored, wording=TAR_SHARDS)
 
 
 class _Reader:
@@ -142,9 +144,10 @@ class _Reader:
     def read(self, name: str, shards: list[str], classes: tuple[str, ...] | None) -> ImageSet:
         files: list[ShardFile] = []
         indexes: list[ShardIndex] = []
+        answers = ask_several(filter(is_remote, shards), self.progress)
         for address in shards:
             try:
-                file, index = self._open(address)
+                file, index = open_asked(next(answers).result()) if is_remote(address) else self._open(address)
             except DataError as error:
                 self.on_problem(error)
             else:
@@ -176,8 +179,6 @@ class _Reader:
                 self.ignored.append(Ignored(show_path(folder / name), reason, show_path(folder)))
 
     def _open(self, address: str) -> tuple[ShardFile, ShardIndex]:
-        if is_remote(address):
-            return open_remote(address, self.progress)
         path, name = Path(address), show_path(address)
         try:
             index = open_index(path, name)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from provenet.data.builtin import BUILTIN, read_idx_folder
 from provenet.data.cifar import find_cifar, read_cifar
-from provenet.data.fetch import Progress
 from provenet.data.folder import OnProblem, raise_it, read_folder
 from provenet.data.idx import find_idx, find_lonely
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet
 from provenet.data.manifest import read_manifest
+from provenet.data.progress import Progress
 from provenet.data.shard_addresses import find_shards
 from provenet.data.shards import open_shards
 from provenet.data.tables import KINDS, is_table

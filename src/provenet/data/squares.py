@@ -12,18 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provenet.data.crops import draw_box
+from provenet.data.boxes import draw_box
 from provenet.data.distortion import Distortion
 from provenet.data.pictures import Pictures, PixelArray, content_number
-from provenet.data.threads import decoding_threads, fill_ahead
-from provenet.errors import ImageError
+from provenet.data.progress import Progress
+from provenet.data.threads import fill_ahead, in_order
+from provenet.errors import ImageError, without_frames
 from provenet.preprocessing import Preprocessing
 
 LARGEST_IN_MEMORY_BYTES = 2**30
-PICTURES_AT_ONCE = 1_024
+PICTURES_AHEAD = 1_024  # a future a picture, for millions at once, would fill the memory
 MOST_BROKEN_IN_A_ROW = 1_000
-
-Progress = Callable[[str, int, int], None]
 
 
 class Shown(NamedTuple):
@@ -106,7 +105,7 @@ class Squares(ABC):
             except ImageError as error:
                 if not self.may_replace:
                     raise
-                self.broken[number] = error
+                self.broken[number] = without_frames(error)
             else:
                 return number
         raise self.broken[index % len(self.pictures)]
@@ -193,19 +192,16 @@ def open_squares(
         try:
             square = squares._square(index)
         except ImageError as error:
-            broken[index] = error
+            broken[index] = without_frames(error)
         else:
             content[index] = content_number(square.tobytes())
             if fits:
                 kept[index] = square
 
-    with decoding_threads(num_threads) as threads:
-        for start in range(0, len(pictures), PICTURES_AT_ONCE):  # a future a picture, for millions at once, would fill the memory
-            chunk = range(start, min(start + PICTURES_AT_ONCE, len(pictures)))
-            for done, future in enumerate([threads.start(decode, index) for index in chunk], start=start + 1):
-                threads.wait_for(future)
-                if progress and (done % 64 == 0 or done == len(pictures)):
-                    progress("reading pictures", done, len(pictures))
+    with in_order(decode, range(len(pictures)), num_threads, most_ahead=PICTURES_AHEAD) as decoded:
+        for done, _ in enumerate(decoded, start=1):
+            if progress and (done % 64 == 0 or done == len(pictures)):
+                progress("reading pictures", done, len(pictures))
     if isinstance(squares, SquaresInMemory):
         squares.pixels = torch.from_numpy(kept)
     return squares, dict(sorted(broken.items()))

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -54,6 +54,25 @@ def decoding_threads(num_threads: int) -> Iterator[DecodingThreads]:
         yield threads
     finally:
         threads.close()
+
+
+@contextlib.contextmanager
+def in_order(work: Callable[[J], T], jobs: Iterable[J], num_threads: int, *, most_ahead: int) -> Iterator[Iterator[T]]:
+    """What `work` returns for each job, in the jobs' order, by threads that end with the `with` block.
+
+    At most `most_ahead` jobs are begun whose result has not been taken: however many there are, so many results are in memory.
+    """
+
+    def results(threads: DecodingThreads) -> Iterator[T]:
+        coming = iter(jobs)
+        waiting = deque(threads.start(work, job) for job in islice(coming, most_ahead))
+        while waiting:
+            result = threads.wait_for(waiting.popleft())
+            waiting.extend(threads.start(work, job) for job in islice(coming, 1))
+            yield result
+
+    with decoding_threads(num_threads) as threads:
+        yield results(threads)
 
 
 def fill_ahead(

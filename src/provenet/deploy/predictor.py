@@ -16,7 +16,7 @@ from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
 from provenet.data.ignored import summarise
 from provenet.data.threads import decoding_threads
-from provenet.errors import DataError, ImageError, show_path
+from provenet.errors import DataError, ImageError, show_path, without_frames
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.metrics import TOP
 from provenet.preprocessing import window
@@ -108,7 +108,7 @@ class Predictor:
         try:
             return self._square(picture)
         except ImageError as error:
-            return error
+            return without_frames(error)
 
 
 def list_pictures(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[str]]:

@@ -85,6 +85,7 @@ def _check(
         channels=seen.channels.get("train", ChannelTotals()),
         decode_seconds=None if seen.decode_seconds is None else seen.decode_seconds.get("train", 0.0) / seen.num_threads,
         num_threads=seen.num_threads,
+        wording=data_set.wording,
     )
     train_words = [source.data] + ([] if val_fraction is None else ["--val-fraction", f"{val_fraction:g}"])
     findings = judge(facts)

@@ -11,42 +11,43 @@ from provenet.data.components import Colours, measure_colours
 from provenet.data.distortion import Distortion
 from provenet.data.holdout import default_fraction, divide
 from provenet.data.sources import open_data
-from provenet.data.squares import open_squares
 from provenet.errors import DataError, SettingsError, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import IMAGENET_PREPROCESSING
-from provenet.runs.pictures import SPLIT_SEED
+from provenet.runs.pictures import SPLIT_SEED, open_sound_squares, refuse_or_note
 from provenet.runs.settings import read_toml
 from provenet.runs.watcher import Silent, Watcher
-from provenet.runtime import count_cores
 from provenet.training.settings import check_types
 
 MOST_PICTURES = 4_000
 LARGEST_SIDE_PIXELS = 256
 
 
-def find_colours(data: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None, watcher: Watcher | None = None) -> Colours:
+def find_colours(
+    data: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    skip_broken: bool = False,
+    watcher: Watcher | None = None,
+) -> Colours:
     """Mean and principal components of the colours of the training pictures of `data`, written to `output` (TOML) where that is given.
 
     Of sets of more than 4,000 pictures evenly spaced ones are measured: the largest centred square of each, at 256 pixels or, of
-    smaller pictures, in its own size. Raises DataError where no picture is coloured or none can be decoded.
+    smaller pictures, in its own size. Raises DataError where no picture is coloured, or, unless `skip_broken`, where one of them is broken.
     """
     watcher = watcher or Silent()
     path = None if output is None else _check_output(output)
-    data_set = open_data(data, watcher.progress)
+    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
+    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
     train = divide(data_set, val_fraction=default_fraction(data_set), seed=SPLIT_SEED).train
     if train.pictures.native_channels() != 3:
         raise DataError(f"{data_set.name}: expected pictures in colour, found grey ones, whose colours have no principal components")
     side = min(LARGEST_SIDE_PIXELS, train.pictures.native_side() or LARGEST_SIDE_PIXELS)
     preprocessing = replace(IMAGENET_PREPROCESSING, size=side, resize=side)
     chosen = np.unique(np.linspace(0, len(train) - 1, min(MOST_PICTURES, len(train))).astype(np.int64))
-    squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores(), progress=watcher.progress)
-    for error in broken.values():
-        watcher.note(f"skipped: {error}")
-    sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
-    if not len(sound):
-        raise DataError(f"{data_set.name}: expected a picture that can be decoded, found none; first: {next(iter(broken.values()))}")
-    found = measure_colours(shown.pixels for shown in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 16)))))
+    squares, kept = open_sound_squares(train.select(chosen), preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
+    batches = np.array_split(np.arange(len(kept)), max(1, len(kept) // 16))
+    found = measure_colours(shown.pixels for shown in squares.batches(iter(batches)))
     if path is not None:
         _write(found, path)
     return found

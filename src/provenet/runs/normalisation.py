@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
-from provenet.data.squares import Progress, open_squares
+from provenet.data.progress import Progress
+from provenet.data.squares import open_squares
 from provenet.data.threads import decoding_threads
 from provenet.errors import ImageError
 from provenet.mean_image import MeanImage, check_side

@@ -21,8 +21,8 @@ from provenet.data.packing import Packed, pack_picture
 from provenet.data.shard_addresses import PACK_NAME
 from provenet.data.sources import open_data
 from provenet.data.tar_writing import END, member_bytes, write_member
-from provenet.data.threads import decoding_threads
-from provenet.errors import DataError, ImageError, SettingsError, show_path
+from provenet.data.threads import in_order
+from provenet.errors import DataError, ImageError, SettingsError, show_path, without_frames
 from provenet.files import UNFINISHED, appearing, remove_unfinished, write_whole
 from provenet.runs.folder import LOCK_NAME, refuse_inside
 from provenet.runs.pictures import refuse_or_note
@@ -30,7 +30,7 @@ from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import count_cores
 
 CLASSES_NAME = "classes.txt"
-PICTURES_AHEAD = 64
+PICTURES_A_THREAD = 2  # one that is decoded, one that waits to be written
 VERSION = 1
 _SHARD = re.compile(r"((?:train|val|test|all)-[0-9]{6,}\.tar)(?:\.offsets)?")
 _COUNTS = ("next", "pictures", "skipped")
@@ -231,28 +231,21 @@ class _Packer:
             _save(self.folder, self.state)
 
     def _items(self, first: int) -> Iterator[_Item]:
-        """The pictures from place `first` of the order on, decoded by threads some ahead."""
+        """The pictures from place `first` of the order on, decoded by threads a few ahead, so that few files are in memory."""
         order = permutation(len(self.images), seed=0, epoch=0)
-        with decoding_threads(count_cores()) as threads:
-            for start in range(first, len(order), PICTURES_AHEAD):
-                places = range(start, min(start + PICTURES_AHEAD, len(order)))
-                waiting = [threads.start(self._pack, place, int(order[place])) for place in places]
-                found: list[_Item] = [threads.wait_for(future) for future in waiting]
-                if not self.skip_broken:
-                    self._refuse_broken(found)
-                for item in found:
-                    yield item
-                    self.watcher.progress(f"packing {self.split}", item.place + 1, len(order))
 
-    def _pack(self, place: int, index: int) -> _Item:
-        label = int(self.images.labels[index])
-        try:
-            return _Item(place, label, pack_picture(self.images.pictures, index, self.longest_side))
-        except ImageError as error:
-            return _Item(place, label, error)
+        def read(place: int) -> _Item:
+            index = int(order[place])
+            label = int(self.images.labels[index])
+            try:
+                return _Item(place, label, pack_picture(self.images.pictures, index, self.longest_side))
+            except ImageError as error:
+                return _Item(place, label, without_frames(error))
 
-    def _refuse_broken(self, items: list[_Item]) -> None:
-        broken = [item.packed for item in items if isinstance(item.packed, ImageError)]
-        if broken:
-            others = f" (and {len(broken) - 1} of the {len(items)} beside it)" if len(broken) > 1 else ""
-            raise DataError(f"{broken[0]}{others}; or go on without such pictures: the same command with --skip-broken")
+        num_threads = count_cores()
+        with in_order(read, range(first, len(order)), num_threads, most_ahead=PICTURES_A_THREAD * num_threads) as items:
+            for item in items:
+                if isinstance(item.packed, ImageError) and not self.skip_broken:
+                    raise DataError(f"{item.packed}; or go on without such pictures: the same command with --skip-broken")
+                yield item
+                self.watcher.progress(f"packing {self.split}", item.place + 1, len(order))

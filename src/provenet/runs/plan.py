@@ -5,7 +5,7 @@ from typing import Any
 
 from provenet.data.index import ImageSet
 from provenet.data.presets import preset_distortion
-from provenet.data.squares import Progress
+from provenet.data.progress import Progress
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import InputSpec

@@ -16,10 +16,11 @@ from provenet.checkup.variants import Variant, VariantRow, draw_variants
 from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.loader import Loader
-from provenet.data.squares import open_squares, stream_squares
-from provenet.errors import DataError, SettingsError, printable, show_path
+from provenet.data.squares import stream_squares
+from provenet.errors import SettingsError, printable, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
+from provenet.runs.pictures import open_sound_squares
 from provenet.runs.settings import RunSettings
 from provenet.runs.train import plan_run
 from provenet.runs.watcher import Silent, Watcher
@@ -36,18 +37,20 @@ def preview(
     *,
     output: str | os.PathLike[str],
     num_pictures: int = 8,
+    skip_broken: bool = False,
     watcher: Watcher | None = None,
     **wishes: Any,
 ) -> RunSettings:
     """Write a PNG of some training pictures of `data`: each as evaluation sees it, then as eight passes of training would.
 
     `wishes` are those of `train`; augment, colours, size, shift_pixels, mirror and seed are the ones that change what is seen. Returns
-    the settings that training would have.
+    the settings that training would have. Raises DataError for a broken picture among those chosen; with `skip_broken` it is left out.
     """
     watcher = watcher or Silent()
     path = _check(output, num_pictures)
-    settings, data_set, splits = plan_run(os.fspath(data), model, None, False, make_wishes(wishes), watcher)
-    images = _sound(choose_pictures(splits.train, num_pictures), settings.preprocessing, watcher)
+    settings, data_set, splits = plan_run(os.fspath(data), model, None, skip_broken, make_wishes(wishes), watcher)
+    chosen = choose_pictures(splits.train, num_pictures)
+    _, images = open_sound_squares(chosen, settings.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     rows = make_rows(images, settings)
     title = f"{data_set.name}, as {settings.source.model} is shown it in training"
     sheet = draw_variants(printable(title), _describe(settings), images.classes, rows)
@@ -75,13 +78,9 @@ def make_rows(images: ImageSet, settings: RunSettings) -> list[VariantRow]:
     for batch in _loader(images, preprocessing, is_exact=True).evaluation_batches():
         plain |= dict(zip(batch.labels.tolist(), to_pictures(batch.images, preprocessing), strict=True))
     variants: dict[int, list[Variant]] = {number: [] for number in range(len(images))}
-    loader = _loader(images, preprocessing, is_exact=False)
-    passes = zip(
-        loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=Distortion()),  # says which picture stands where
-        loader.training_batches(0, NUM_VARIANTS, seed=seed, distortion=distortion),
-        strict=True,
-    )
-    for undistorted, batch in passes:
+    # The undistorted one says which picture stands where.
+    loaders = [_loader(images, preprocessing, is_exact=False, seed=seed, distortion=shown) for shown in (Distortion(), distortion)]
+    for undistorted, batch in zip(*(loader.training_batches(0, NUM_VARIANTS) for loader in loaders), strict=True):
         shown = to_pictures(batch.images, preprocessing)
         for number, image, label in zip(undistorted.labels.tolist(), shown, batch.labels, strict=True):
             variants[number].append(Variant(image, _parts(number, label, images.labels)))
@@ -99,20 +98,9 @@ def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.
         yield Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
 
 
-def _sound(images: ImageSet, preprocessing: Preprocessing, watcher: Watcher) -> ImageSet:
-    """Those that can be decoded."""
-    _, broken = open_squares(images.pictures, preprocessing, num_threads=count_cores())
-    for error in broken.values():
-        watcher.note(f"skipped: {error}")
-    kept = [number for number in range(len(images)) if number not in broken]
-    if not kept:
-        raise DataError(f"{images.name}: expected a picture that can be decoded, found none; run provenet check")
-    return images.select(np.array(kept, dtype=np.int64))
-
-
-def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool) -> Loader:
+def _loader(images: ImageSet, preprocessing: Preprocessing, *, is_exact: bool, **options: Any) -> Loader:
     squares = stream_squares(images.pictures, preprocessing, num_threads=count_cores(), is_exact=is_exact)
-    return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images))
+    return Loader(squares, np.arange(len(images)), preprocessing, batch_size=len(images), **options)
 
 
 def _parts(number: int, label: Tensor, labels: NDArray[np.int64]) -> list[tuple[int, float]]:

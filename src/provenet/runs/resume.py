@@ -78,7 +78,7 @@ def _go_on(
         data_set = open_data(settings.source.data if data is None else data, watcher.progress, on_problem, allow_missing=skip_broken)
     except DataError as error:
         raise DataError(
-            f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data FOLDER"
+            f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data DATA"
         ) from error
     splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=SPLIT_SEED)
     opened = open_splits(settings, splits, chosen_device, watcher)

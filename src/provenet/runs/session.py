@@ -97,6 +97,8 @@ def open_splits(settings: RunSettings, splits: TrainingSplits, device: torch.dev
                     settings.preprocessing,
                     batch_size=batch_size,
                     device=device,
+                    seed=settings.training.seed,
+                    distortion=settings.distortion,
                     num_classes=len(sound.classes),
                 ),
             )
@@ -155,7 +157,7 @@ def carry_out(
             stop=stop,
             watcher=watcher,
         )
-        batches = splits["train"].loader.training_batches(state.step, state.num_steps, seed=training.seed, distortion=settings.distortion)
+        batches = splits["train"].loader.training_batches(state.step, state.num_steps)
 
         def evaluate_on(split: str, what: str) -> Evaluation:
             loader = splits[split].loader

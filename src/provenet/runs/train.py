@@ -33,7 +33,7 @@ def train(
 ) -> Run:
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
-    `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
+    `data` is whatever `data.sources.open_data` opens; `model` a name of the catalog, by default one that suits the pictures.
     `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, mean,
     augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures,
     where there are any, are looked at once, at the end.
@@ -50,7 +50,7 @@ def train(
     elif data is not None:
         settings, data_set, splits = plan_run(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
     else:
-        raise SettingsError("expected DATA (a folder of class folders, or fashion-mini) or --settings FILE, found neither")
+        raise SettingsError("expected DATA (see provenet train --help) or --settings FILE, found neither")
     net = build(settings, num_classes=len(splits.train.classes))
     folder, is_new = make_run_folder(output, data_set.name, settings.source.model, settings.source.data)
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from provenet.data.progress import Progress
 from provenet.errors import ModelError
 from provenet.inspection.trace import count_operations, loss_weights, trace
 from provenet.inspection.tracer import Traced
@@ -27,8 +28,6 @@ SILENT_LAYERS = (nn.ReLU, nn.Identity, FlattenMaps)
 """They may run without standing in a paper's order."""
 
 EVERYTHING = ("*", ARITHMETIC)
-
-Progress = Callable[[str, int, int], None]
 
 
 def verify(names: str | Sequence[str] = EVERYTHING, *, progress: Progress | None = None) -> Verification:
