@@ -125,13 +125,13 @@ class _Reader:
             seen.add(identity)
             prefix = below and f"{below}{os.sep}"
             entries = self.listing(here)
-            files = {
+            files = [
                 name
                 for entry in entries
                 if (name := entry.name)[name.rfind(".") :] in _USUAL_ENDINGS and name[0] != "." and entry.is_file(follow_symlinks=False)
-            }  # nearly all there is; whatever is unusual is looked at one by one
-            found += [prefix + name for name in files]
-            for entry in _by_name([entry for entry in entries if entry.name not in files]):
+            ]
+            found += [prefix + name for name in files] if prefix else files
+            for entry in _others(entries, files):
                 name = entry.name
                 path = prefix + name
                 if name.startswith("."):
@@ -232,6 +232,14 @@ def is_named_like_a_picture(name: str) -> bool:
 
 def _by_name(entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
     return sorted(entries, key=attrgetter("name"))
+
+
+def _others(entries: list[os.DirEntry[str]], names: list[str]) -> list[os.DirEntry[str]]:
+    """Those of other names, which is nearly always none."""
+    if len(names) == len(entries):
+        return []
+    known = set(names)
+    return _by_name([entry for entry in entries if entry.name not in known])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
