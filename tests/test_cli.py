@@ -162,6 +162,7 @@ def test_networks_are_compared(trained, capsys):
         (["verify", "alexnte"], "no network matches 'alexnte'; did you mean 'alexnet'"),
         (["train", "fashion-mini", "--init", "random"], "--init"),
         (["train", "fashion-mini", "--augment", "heavy"], '--augment. Choose from: "none", "light", "standard"'),
+        (["train", "fashion-mini", "--mean", "median"], '--mean. Choose from: "channel", "pixel", "none"'),
         (["train", "fashion-mini", "--augment", "modern"], "distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map'"),
         (["train", "fashion-mini", "--colours", "nowhere.toml"], "nowhere.toml: expected a file of colours, found nothing readable"),
         (["colours", "fashion-mini"], "fashion-mini: expected pictures in colour, found grey ones"),
@@ -258,7 +259,8 @@ def test_a_report_replaces_only_a_report(trained, capsys, tmp_path, monkeypatch)
 def test_what_training_will_show_is_drawn(capsys, tmp_path):
     words = "preview", "fashion-mini", "--model", "lenet5_softmax", "--augment", "lenet5", "--pictures", "2", "-o", tmp_path / "sheet.png"
     assert main(capsys, *words)[0] == f"{tmp_path / 'sheet.png'} shows what lenet5_softmax will see\n"
-    told = json.loads(main(capsys, *words, "--json", "--shift-pixels", "1")[0])
+    told = json.loads(main(capsys, *words, "--json", "--shift-pixels", "1", "--mean", "pixel")[0])
+    assert told["preprocessing"].pop("mean_image").startswith("32x32x1 ")  # its fingerprint
     assert set(told) == {"file", "preprocessing", "distortion"}
     assert (told["distortion"]["shift_pixels"], told["distortion"]["shear_degrees"], told["preprocessing"]["size"]) == (1, 15.0, 32)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from provenet.data.boxes import draw_box
 from provenet.data.distortion import Distortion
 from provenet.data.pictures import Pictures, PixelArray, content_number
-from provenet.data.progress import Progress as Progress  # runs/plan.py takes it from here
+from provenet.data.progress import Progress
 from provenet.data.threads import fill_ahead, in_order
 from provenet.errors import ImageError, without_frames
 from provenet.preprocessing import Preprocessing
