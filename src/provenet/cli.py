@@ -260,7 +260,7 @@ def preview(
     with Terminal() as terminal:
         settings = draw_preview(data, model, output=output, num_pictures=pictures, watcher=terminal, **vars(wishes))
     if json:
-        sections = settings.to_dict()
+        sections = settings.to_short_dict()
         _print_json({"file": str(output), "preprocessing": sections["preprocessing"], "distortion": sections["distortion"]})
     else:
         print(f"{printable(str(output))} shows what {settings.source.model} will see")

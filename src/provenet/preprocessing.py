@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from provenet.errors import SettingsError
+from provenet.mean_image import WHERE, MeanImage
 
 LARGEST_SIDE_PIXELS = 1024
 VALUES_AT_ONCE = 2**17
@@ -29,7 +31,8 @@ VALUES_AT_ONCE = 2**17
 class Preprocessing:
     """The resize rule, the window and the normalisation of one set of weights.
 
-    A pixel of 0..255 becomes `(pixel / 255 * white - mean) / std`, channel by channel, in `channel_order`.
+    A pixel of 0..255 becomes `(pixel / 255 * white - mean) / std`, channel by channel, in `channel_order`. With a mean image the mean is
+    that of the pixel's place in the window, wherever the window was cut from the picture.
     """
 
     size: int
@@ -44,6 +47,9 @@ class Preprocessing:
     """The value of a white pixel before `mean` and `std`: 1 or 255."""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean_image: MeanImage | None = None
+    """Means of 0 to 255 by place in the window, grey or RGB. They take the place of `mean`, which is then their mean by channel and
+    stands for them where windows are of another size, as in a network at work on larger pictures."""
 
     def __post_init__(self) -> None:
         for side in ("size", "resize"):
@@ -63,18 +69,25 @@ class Preprocessing:
                 "preprocessing: expected channel_order RGB or BGR and interpolation bilinear or bicubic, "
                 f"found {self.channel_order!r} and {self.interpolation!r}"
             )
+        image = self.mean_image
+        if image and (image.side, image.channels) != (self.size, self.channels):
+            raise SettingsError(
+                f"{WHERE}: expected one of the window, {self.size}x{self.size}x{self.channels}, "
+                f"found {image.side}x{image.side}x{image.channels}; measure it again, or leave it out"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`; values come from files of strangers, so each is checked."""
-        known = {field.name for field in fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != known:
+        known, may_lack = {field.name for field in fields(cls)}, {"mean_image"}
+        if not isinstance(values, Mapping) or set(values) | may_lack != known:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
-            raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known))}, found {found}")
+            raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known - may_lack))}, found {found}")
         for name in ("size", "resize", "channels"):
             if type(values[name]) is not int or abs(values[name]) >= 2**63:
                 raise SettingsError(f"preprocessing.{name}: expected a whole number of pixels or channels, found something else")
         try:
+            image = MeanImage.from_text(values["mean_image"], values["size"], values["channels"]) if "mean_image" in values else None
             return cls(
                 size=values["size"],
                 resize=values["resize"],
@@ -84,13 +97,15 @@ class Preprocessing:
                 white=float(values["white"]),
                 channel_order=values["channel_order"],
                 interpolation=values["interpolation"],
+                mean_image=image,
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise SettingsError("preprocessing: expected numbers for mean, std and white, found something else") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, words and lists, for JSON and TOML."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain numbers, words and lists, for JSON and TOML; without a mean image there is no word of it."""
+        values = asdict(replace(self, mean_image=None)) | ({"mean_image": self.mean_image.to_text()} if self.mean_image else {})
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None}
 
     def with_channels(self, channels: int) -> "Preprocessing":
         """The same rule for grey (1) or colour (3) pictures, the mean and deviation averaged over channels or repeated.
@@ -100,18 +115,22 @@ class Preprocessing:
         if channels == self.channels or channels not in (1, 3):
             return self
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
-        return replace(self, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
+        image = self.mean_image and self.mean_image.with_channels(channels)
+        return replace(self, channels=channels, mean=(mean,) * channels, std=(std,) * channels, mean_image=image)
 
     def with_size(self, size: int) -> "Preprocessing":
-        """The same rule for another window; the stored square grows or shrinks with it."""
-        return replace(self, size=size, resize=round(size * self.resize / self.size))
+        """The same rule for another window; the stored square grows or shrinks with it, and of a mean image the mean by channel is left."""
+        image = self.mean_image if size == self.size else None
+        return replace(self, size=size, resize=round(size * self.resize / self.size), mean_image=image)
 
     def normalise(self, windows: Tensor) -> Tensor:
         """uint8 windows [N, S, S, C] -> float32 images [N, C, S, S] (channels-last in memory)."""
         if self.channel_order == "BGR":
             windows = windows.flip(-1)
         count, height, width, channels = windows.shape
-        factor, offset = _line(self.mean, self.std, self.white, width, windows.device)
+        factor, offset = _line(self.mean, self.std, self.white, width, windows.device)  # [W C] each
+        if self.mean_image and height == width == self.size:
+            offset = self.mean_by_place(windows.device).view(height, width * channels)
         lines = windows.reshape(count, height, width * channels)
         if lines.device.type == "cpu":
             images = torch.empty(lines.shape)
@@ -125,6 +144,18 @@ class Preprocessing:
         else:
             images = (lines * factor).sub_(offset)
         return images.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+    def mean_by_place(self, device: torch.device) -> Tensor:
+        """The mean image, or without one `mean`, as it is subtracted after scaling: float32 [S, S, C] in `channel_order`, over `std`."""
+        if self.mean_image is None:
+            return _line(self.mean, self.std, self.white, self.size, device)[1].view(1, self.size, -1).expand(self.size, -1, -1)
+        return _offsets(self.mean_image, self.std, self.white, self.channel_order, device)
+
+
+@lru_cache(maxsize=4)
+def _offsets(image: MeanImage, std: tuple[float, ...], white: float, channel_order: str, device: torch.device) -> Tensor:
+    levels = image.levels()[:, :, :: -1 if channel_order == "BGR" else 1]
+    return torch.from_numpy((levels * (white / (255 * np.array(std)))).astype(np.float32)).to(device)
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ from conftest import build_flowers, photo, take
 from provenet.checkup.channels import ChannelTotals
 from provenet.data.sources import open_data
 from provenet.preprocessing import CIFAR_PREPROCESSING
-from provenet.runs.plan import _measured
+from provenet.runs.normalisation import measure
 
 
 def test_channels_are_those_of_the_centred_squares_each_picture_alike(tmp_path):
@@ -25,7 +25,7 @@ def test_channels_are_those_of_the_centred_squares_each_picture_alike(tmp_path):
 def test_two_roads_to_the_channels_of_the_training_pictures(tmp_path, check):
     """A checkup and training measure the same where the pictures are of the network's size."""
     root = build_flowers(tmp_path / "flowers")
-    measured = _measured(CIFAR_PREPROCESSING.with_size(40), "mean and std", open_data(root).splits["train"], None)
+    measured = measure(CIFAR_PREPROCESSING.with_size(40), "mean and deviation", None, open_data(root).splits["train"])
     told = check(root).to_dict()["channels"]
     assert told["pictures"] == 44
     assert told["mean"] == pytest.approx(measured.mean, abs=6e-5)

@@ -104,7 +104,8 @@ def apply_maps(planes: Tensor, maps: ColourMaps, preprocessing: Preprocessing) -
     """
     channels, num_images, height, width = planes.shape
     order = slice(None, None, -1 if preprocessing.channel_order == "BGR" else 1)
-    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    by_place = preprocessing.mean_by_place(planes.device).permute(2, 0, 1) if preprocessing.mean_image else None  # [C, S, S]
+    mean, std = np.zeros(channels) if preprocessing.mean_image else np.array(preprocessing.mean), np.array(preprocessing.std)
     factors = maps.matrices[:, order] * (preprocessing.white / (255 * std))[:, None]  # [B, C out, C in]
     offsets = (maps.offsets[:, order] * preprocessing.white - mean) / std  # [B, C]
     weights, shifts = (torch.from_numpy(values.astype(np.float32)).to(planes.device)[..., None, None] for values in (factors, offsets))
@@ -116,5 +117,7 @@ def apply_maps(planes: Tensor, maps: ColourMaps, preprocessing: Preprocessing) -
                 changed[c] += torch.mul(planes[k], weights[:, c, k], out=term)
         changed[c] += shifts[:, c]
         changed[c].clamp_(black[c], white[c])
+        if by_place is not None:  # after cutting off, whose bounds would else be by place too
+            changed[c] -= by_place[c]
     images = torch.empty(num_images, channels, height, width, device=planes.device, memory_format=torch.channels_last)
     return images.copy_(changed.permute(1, 0, 2, 3))

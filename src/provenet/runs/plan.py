@@ -3,24 +3,21 @@
 from dataclasses import fields, replace
 from typing import Any
 
-import numpy as np
-
 from provenet.data.index import ImageSet
 from provenet.data.presets import preset_distortion
-from provenet.data.squares import Progress, open_squares
+from provenet.data.squares import Progress
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
-from provenet.models.classifier import InputSpec, Measured
+from provenet.models.classifier import InputSpec
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.recipes import default_distortion, default_training
 from provenet.runs.colours import read_colours, with_colours
+from provenet.runs.normalisation import measure
 from provenet.runs.settings import RunSettings, Source
-from provenet.runs.wishes import Wishes
-from provenet.runtime import count_cores
+from provenet.runs.wishes import Mean, Wishes
 
 LARGEST_SMALL_SIDE_PIXELS = 64
-PICTURES_MEASURED = 2_000
 
 
 def choose_model(images: ImageSet) -> str:
@@ -33,7 +30,7 @@ def choose_model(images: ImageSet) -> str:
 
 def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:
     """Settings for training `source.model` on `train`."""
-    preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, progress=progress)
+    preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, mean=wishes.mean, progress=progress)
     training = default_training(source.model, len(train))
     if wishes.batch_size and wishes.learning_rate is None:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
         wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
@@ -47,7 +44,7 @@ def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror
 
 
 def override(settings: RunSettings, wishes: Wishes, *, can_mirror: bool) -> RunSettings:
-    """The settings with what was asked for put in; size and channels are decided with the network, not here.
+    """The settings with what was asked for put in; size, channels and mean are decided with the network, not here.
 
     A preset of distortions takes the place of all of them, then come the colours, then what was asked for one by one.
     """
@@ -68,13 +65,13 @@ def override(settings: RunSettings, wishes: Wishes, *, can_mirror: bool) -> RunS
 
 
 def choose_preprocessing(
-    source: Source, train: ImageSet, *, size: int | None, channels: int | None, progress: Progress | None = None
+    source: Source, train: ImageSet, *, size: int | None, channels: int | None, mean: Mean | None = None, progress: Progress | None = None
 ) -> Preprocessing:
     """What the network sees of these pictures.
 
     Networks that end in the mean over all pixels see small pictures in their own size; the others, whose fully connected layers were made
     for one size, and all larger pictures, keep the network's. Grey pictures have one channel. The normalisation is measured on the
-    training pictures as far as the network's paper measures it: LeNet-5's is fixed, AlexNet's subtracts a mean.
+    training pictures as far as the network's paper measures it: LeNet-5's is fixed, AlexNet's subtracts a mean; `mean` asks for another.
     """
     net = build_on_meta(source.model, init=source.init)  # type: ignore[arg-type]  # checked there
     spec = net.input_spec
@@ -87,27 +84,10 @@ def choose_preprocessing(
         size = native_side
     if size is not None:
         preprocessing = _scaled_to(preprocessing, size, spec, source.model)
-    return preprocessing if spec.measured == "nothing" else _measured(preprocessing, spec.measured, train, progress)
+    return measure(preprocessing, spec.measured, mean, train, progress)
 
 
 def _scaled_to(preprocessing: Preprocessing, size: int, spec: InputSpec, network: str) -> Preprocessing:
     if size < spec.smallest:
         raise SettingsError(f"--size {size}: {network} needs at least {spec.smallest} pixels; enlarge --size or choose another --model")
     return preprocessing.with_size(size)
-
-
-def _measured(preprocessing: Preprocessing, measured: Measured, train: ImageSet, progress: Progress | None) -> Preprocessing:
-    """Mean, and perhaps deviation, of the training pictures' own pixels, channel by channel, over evenly spaced pictures of the set."""
-    chosen = np.unique(np.linspace(0, len(train) - 1, min(PICTURES_MEASURED, len(train))).astype(np.int64))
-    squares, broken = open_squares(train.pictures.select(chosen), preprocessing, num_threads=count_cores(), progress=progress)
-    sound = np.array([place for place in range(len(chosen)) if place not in broken], dtype=np.int64)
-    if not len(sound):
-        return preprocessing  # every one is broken, which is said when they are read
-    totals = np.zeros((2, preprocessing.channels))
-    for pixels, _ in squares.batches(iter(np.array_split(sound, max(1, len(sound) // 64)))):
-        values = pixels.double() / 255
-        totals += np.stack([values.mean((0, 1, 2)).numpy(), values.square().mean((0, 1, 2)).numpy()]) * len(pixels) / len(sound)
-    mean, std = totals[0], np.sqrt(np.maximum(totals[1] - totals[0] ** 2, 1e-4))
-    if measured == "mean":
-        return replace(preprocessing, mean=tuple(round(float(v) * preprocessing.white, 4) for v in mean))
-    return replace(preprocessing, white=1.0, mean=tuple(round(float(v), 4) for v in mean), std=tuple(round(float(v), 4) for v in std))

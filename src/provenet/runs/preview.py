@@ -90,7 +90,8 @@ def make_rows(images: ImageSet, settings: RunSettings) -> list[VariantRow]:
 
 def to_pictures(images: Tensor, preprocessing: Preprocessing) -> Iterator[Image.Image]:
     """Normalised images [B, C, S, S] back to what a person can look at."""
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    std = torch.tensor(preprocessing.std).view(-1, 1, 1)
+    mean = preprocessing.mean_by_place(torch.device("cpu")).permute(2, 0, 1) * std
     pixels = ((images.cpu() * std + mean) * (255 / preprocessing.white)).round().clamp(0, 255).to(torch.uint8)
     if preprocessing.channel_order == "BGR":
         pixels = pixels.flip(1)

@@ -136,9 +136,10 @@ def _refuse_other_settings(folder: RunFolder, settings: RunSettings, begun: Mapp
     """The settings of the snapshot must be those of the folder: else one of the two is another run's, or was edited."""
     if not begun:
         return
-    for section, values in settings.to_dict().items():
-        for name, value in values.items():
-            was = _section(begun, section).get(name)
+    for section, values in settings.to_short_dict().items():
+        known = _section(begun, section)
+        for name in {**values, **known}:  # a mean image may be there or not
+            was, value = known.get(name), values.get(name)
             if was != json.loads(json.dumps(value)):
                 raise SettingsError(
                     f"{show_path(folder.settings)}: expected {section}.{name} = {was!r}, with which the run began, found {value!r}; "

@@ -114,7 +114,7 @@ def describe(settings: RunSettings, division: TrainingSplits, splits: dict[str, 
         "memory": division.memory.to_dict() if division.memory else None,
     }
     return {
-        "settings": settings.to_dict(),
+        "settings": settings.to_short_dict(),
         "data": data,
         "versions": {"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "machine": describe_machine(device),

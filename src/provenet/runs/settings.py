@@ -14,7 +14,7 @@ from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
 
-LARGEST_BYTES = 2**20
+LARGEST_BYTES = 2**22  # a mean image may take half of it
 SECTIONS = ("run", "preprocessing", "distortion", "training")
 
 
@@ -67,6 +67,11 @@ class RunSettings:
             "distortion": self.distortion.to_dict(),
             "training": asdict(self.training),
         }
+
+    def to_short_dict(self) -> dict[str, dict[str, Any]]:
+        """The same, but of a mean image its fingerprint only: to show settings, and to tell whether they are the same."""
+        image, values = self.preprocessing.mean_image, self.to_dict()
+        return values | {"preprocessing": values["preprocessing"] | {"mean_image": image.fingerprint()}} if image else values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

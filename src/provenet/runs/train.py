@@ -34,9 +34,9 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is a folder of class folders or a built-in name; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, augment,
-    colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where
-    there are any, are looked at once, at the end.
+    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, mean,
+    augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures,
+    where there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -109,6 +109,7 @@ def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None
         "--init": asked.init,
         "--size": asked.size,
         "--channels": asked.channels,
+        "--mean": asked.mean,
         "--val-fraction": val_fraction,
     }
     for flag, value in decided.items():

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from cyclopts import Parameter
 
 from provenet.data.preset_names import PRESET_NAMES, Augment, list_presets
 from provenet.errors import SettingsError, suggest
 from provenet.training.settings import Precision
+
+Mean = Literal["channel", "pixel", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Wishes:
     """Side of the square the network sees, in pixels."""
     channels: int | None = None
     """1 for grey, 3 for colour."""
+    mean: Mean | None = None
+    """What is subtracted from pixels: the training pictures' mean by channel or by pixel, or nothing; by default as suits the network."""
     augment: Annotated[Augment | None, Parameter(help=f"How training pictures are varied. {list_presets()}", show_choices=False)] = None
     """How training pictures are varied: a name of data/preset_names.py."""
     colours: Path | None = None
@@ -56,6 +60,8 @@ def make_wishes(asked: dict[str, Any]) -> Wishes:
             raise SettingsError(f"train: no such setting {name!r}; {suggest(name, known)}")
         if isinstance(asked[name], int | float) and not abs(asked[name]) < 2**63:
             raise SettingsError(f"train: expected a number of reasonable size for {name!r}, found one of 2^63 or more, or none at all")
+    if asked.get("mean") not in (None, *get_args(Mean)):
+        raise SettingsError(f"--mean: expected channel, pixel or none, found {asked['mean']!r}")
     if asked.get("augment") is not None and asked["augment"] not in PRESET_NAMES:
         raise SettingsError(f"--augment: no such preset {asked['augment']!r}. {list_presets()}")
     numbers = [name for name, hint in get_type_hints(Wishes).items() if hint == float | None]
