@@ -162,6 +162,7 @@ def test_networks_are_compared(trained, capsys):
         (["verify", "alexnte"], "no network matches 'alexnte'; did you mean 'alexnet'"),
         (["train", "fashion-mini", "--init", "random"], "--init"),
         (["train", "fashion-mini", "--augment", "heavy"], '--augment. Choose from: "none", "light", "standard"'),
+        (["train", "fashion-mini", "--mean", "median"], '--mean. Choose from: "channel", "pixel", "none"'),
         (["train", "fashion-mini", "--augment", "modern"], "distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map'"),
         (["train", "fashion-mini", "--colours", "nowhere.toml"], "nowhere.toml: expected a file of colours, found nothing readable"),
         (["colours", "fashion-mini"], "fashion-mini: expected pictures in colour, found grey ones"),

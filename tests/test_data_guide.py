@@ -56,10 +56,17 @@ def test_the_commands_run(tmp_path, monkeypatch):
     run_python(GUIDES[0])
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     blocks = [code for language, code, _ in find_blocks(read_page(GUIDES[0])) if language == "bash"]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for code in blocks:
         subprocess.run(["bash", "-euo", "pipefail", "-c", code], env=environment, check=True)
-    for made in ("sheet.png", "clothes.toml", "colours.png", "checks/clothes/check.html", "packed/all-000000.tar"):
+    for made in (
+        "sheet.png",
+        "clothes.toml",
+        "colours.png",
+        "checks/clothes/check.html",
+        "subtracted/model.safetensors",
+        "packed/all-000000.tar",
+    ):
         assert Path(made).exists()
 
 

@@ -94,7 +94,8 @@ def test_the_window_counts_as_evaluation_shows_it(tmp_path, mini):
     """Cropped from a larger square of oblong pictures, or with a black border: the mean of what evaluation shows."""
     for seed in range(12):
         photo(tmp_path / "oblong" / "ab"[seed % 2] / f"{seed}.png", seed, (50 + seed, 70 - 2 * seed))
-    oblong = open_data(tmp_path / "oblong").splits["all"]
+        photo(tmp_path / "large" / "ab"[seed % 2] / f"{seed}.jpg", seed, (200 + seed, 170))  # which training decodes at a half
+    oblong, large = (open_data(tmp_path / name).splits["all"] for name in ("oblong", "large"))
     clothes = mini["train"].select(np.arange(100))
     writeable = clothes.pictures.pixels.copy()
     writeable.flags.writeable = False
@@ -102,6 +103,7 @@ def test_the_window_counts_as_evaluation_shows_it(tmp_path, mini):
     cases = (
         (oblong, replace(MEAN_ONLY, size=24, resize=32)),
         (oblong, replace(MEAN_ONLY, size=24, resize=32, channel_order="BGR")),
+        (large, replace(MEAN_ONLY, size=24, resize=32)),
         (clothes, INPUT_SPEC.preprocessing),
         (read_only, INPUT_SPEC.preprocessing),
     )

@@ -386,7 +386,7 @@ def test_wishes_are_a_fixed_list():
         train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
         "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "init", "seed", "precision", "size", "channels",
-        "augment", "colours", "shift_pixels", "mirror",
+        "mean", "augment", "colours", "shift_pixels", "mirror",
     }  # fmt: skip
 
 

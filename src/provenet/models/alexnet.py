@@ -17,7 +17,7 @@ begin at 1 in conv2, conv4, conv5, fc6 and fc7, which gives the ReLUs something 
 
 Differences from the paper:
 * the input is 227x227: the printed 224 gives no whole number of 11x11 windows at stride 4, the printed 55x55 maps need 227;
-* the mean image that the paper subtracts is here one mean a channel.
+* the mean image that the paper subtracts is here one mean a channel; `--mean pixel` trains with the image.
 
 Relatives, each a row of the table below:
 * `alexnet_one_tower`: one tower without groups, as courses draw it, which also pool before they normalise.

@@ -20,7 +20,7 @@ courses call ZFNet.
 
 Differences from the paper:
 * it does not print the constants of its contrast normalisation; these are AlexNet's, whose network it began from;
-* the mean image that the paper subtracts is here one mean a channel;
+* the mean image that the paper subtracts is here one mean a channel; `--mean pixel` trains with the image;
 * the paper scales back filters whose root mean square exceeds 0.1 while it trains: that belongs to its training, not to the network.
 """
 
