@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from provenet.errors import SettingsError
 
 LARGEST_SIDE_PIXELS = 512
-"""So that it fits into a settings file and into the header of a bundle."""
+"""So that it fits into a settings file."""
 PARTS = 256
 """Of a grey level."""
 WHERE = "preprocessing.mean_image"
@@ -67,7 +67,7 @@ class MeanImage:
         return cls(side, channels, content)
 
     def to_text(self) -> str:
-        """One word of plain text for settings.toml and a bundle's header: base64 of zlib of `content`."""
+        """One word of plain text for settings.toml: base64 of zlib of `content`."""
         return base64.b64encode(zlib.compress(self.content, 9)).decode()
 
     def fingerprint(self) -> str:

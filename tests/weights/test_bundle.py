@@ -5,14 +5,17 @@ import os
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from provenet.__main__ import run as run_command
 from provenet.data.builtin import FASHION_CLASSES
 from provenet.deploy.predictor import Predictor
 from provenet.errors import BundleError, ModelError
+from provenet.mean_image import MeanImage
 from provenet.models.catalog import build_network
 from provenet.runs.evaluate import evaluate_bundle
 from provenet.weights.bundle import HEADER_KEY, Bundle, load_bundle, save_bundle
@@ -59,6 +62,75 @@ def test_what_is_written_is_read(tmp_path, name):
     assert torch.equal(again.network(images), bundle.network(images))
     assert all(parameter.requires_grad for parameter in again.network.parameters())
     assert not again.network.training
+
+
+def with_mean_image(name="resnet8_cifar"):
+    """A bundle whose pixels lose a mean each."""
+    bundle = make_bundle(name)
+    size, channels = bundle.preprocessing.size, bundle.preprocessing.channels
+    image = MeanImage.from_sums(np.random.default_rng(0).integers(0, 255 * 7 + 1, (size, size, channels)), 7)
+    return replace(bundle, preprocessing=replace(bundle.preprocessing, mean_image=image))
+
+
+def test_a_mean_image_is_a_tensor_of_whole_numbers(tmp_path):
+    bundle = with_mean_image()
+    save_bundle(bundle, tmp_path / "a.safetensors")
+    again, image = load_bundle(tmp_path / "a.safetensors"), bundle.preprocessing.mean_image
+    assert again.preprocessing == bundle.preprocessing == again.network.input_spec.preprocessing
+    assert "preprocessing.mean_image" not in again.network.state_dict()
+    parts = load_file(tmp_path / "a.safetensors")["preprocessing.mean_image"]
+    assert (parts.dtype, parts.shape) == (torch.uint16, (32, 32, 3))
+    assert (parts.numpy() / 256 == image.levels()).all()
+    header = json.loads(read_metadata(tmp_path / "a.safetensors")[HEADER_KEY])
+    assert header["preprocessing"]["mean_image"] == image.fingerprint()
+    save_bundle(again, tmp_path / "b.safetensors")
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
+def one_part_more(parts):
+    parts = parts.numpy().copy()
+    parts[3, 4, 1] ^= 1
+    return torch.from_numpy(parts)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (one_part_more, "preprocessing.mean_image: expected the one of its header, found another"),
+        (lambda parts: torch.full_like(parts, 65_535), "expected means of 0 to 255 grey levels, found larger ones"),
+        (lambda parts: parts[:16, :16].clone(), "is [16, 16, 3] of U16, its network has [32, 32, 3] of U16"),
+        (lambda parts: parts.float(), "is [32, 32, 3] of F32, its network has [32, 32, 3] of U16"),
+        (lambda parts: None, "1 tensors are missing (preprocessing.mean_image)"),
+    ],
+    ids=["changed", "above white", "smaller", "of another type", "missing"],
+)
+def test_a_spoilt_mean_image_is_one_line_and_status_2(tmp_path, capsys, spoil, message):
+    path = tmp_path / "a.safetensors"
+    save_bundle(with_mean_image(), path)
+    tensors, metadata = load_file(path), read_metadata(path)
+    tensors["preprocessing.mean_image"] = spoil(tensors["preprocessing.mean_image"])
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path, metadata=metadata)
+    with pytest.raises(SystemExit) as ended:
+        run_command(["evaluate", str(path), "fashion-mini"])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize("described", [None, 7, [1], {"side": 32}, "x" * 10**6, "32x32x3 0000000000000000"])
+def test_a_header_that_speaks_of_another_mean_image_is_refused(tmp_path, described):
+    path = tmp_path / "a.safetensors"
+    save_bundle(with_mean_image(), path)
+    tensors, header = load_file(path), json.loads(read_metadata(path)[HEADER_KEY])
+    header["preprocessing"]["mean_image"] = described
+    save_file(tensors, path, metadata={HEADER_KEY: json.dumps(header)})
+    with pytest.raises(BundleError, match=r"expected the one of its header, found another; the file is damaged") as caught:
+        load_bundle(path)
+    assert len(str(caught.value)) < 400
+    del header["preprocessing"]["mean_image"]
+    save_file(tensors, path, metadata={HEADER_KEY: json.dumps(header)})
+    with pytest.raises(BundleError, match=r"1 unknown \(preprocessing.mean_image\)"):
+        load_bundle(path)
 
 
 def test_the_memory_layout_is_no_matter(tmp_path):

@@ -1,16 +1,18 @@
 """The bundle: one file that classifies a photograph by itself.
 
 `model.safetensors` holds the tensors and, in its header, the architecture, the preprocessing, the class names and where it all came
-from. It is plain data: reading one from a stranger runs no code, and takes no more memory than the file is long.
+from. A mean image is one of the tensors, and the header has its fingerprint. The file is plain data: reading one from a stranger runs no
+code, and takes no more memory than the file is long.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from provenet.errors import BundleError, ProvenetError, is_plain_text, printable, show_path
 from provenet.files import appearing
+from provenet.mean_image import WHERE, MeanImage
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import Preprocessing
@@ -48,14 +51,18 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             f"{show_path(path)}: expected a network of pictures, of {bundle.preprocessing.channels} channels, found one of "
             f"{net.input_spec.channels}; keep its state_dict in a file of your own"
         )
+    image = bundle.preprocessing.mean_image
     header = {
         "format_version": FORMAT_VERSION,
         "architecture": net.name,
-        "preprocessing": bundle.preprocessing.to_dict(),
+        "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
         "classes": list(bundle.classes),
         "provenance": bundle.provenance,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
+    if image:
+        parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
+        tensors[WHERE] = torch.from_numpy(parts.reshape(image.side, image.side, image.channels))
     try:
         with appearing(path) as part:
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
@@ -73,8 +80,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         with safe_open(path, framework="pt") as file:
             header = _read_header((file.metadata() or {}).get(HEADER_KEY), shown)
-            bundle = _build(header, shown)
-            expected = bundle.network.state_dict()
+            bundle, fingerprint = _build(header, shown)
+            expected: dict[str, Tensor] = dict(bundle.network.state_dict())
+            if fingerprint is not None:
+                side, channels = bundle.preprocessing.size, bundle.preprocessing.channels
+                expected[WHERE] = torch.empty(side, side, channels, dtype=torch.uint16, device="meta")
             _check_shapes({name: file.get_slice(name) for name in file.keys()}, expected, shown)  # noqa: SIM118, no dict
             tensors = {name: file.get_tensor(name).clone() for name in expected}
     except (SafetensorError, OSError, ValueError) as error:
@@ -82,6 +92,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise BundleError(f"{shown}: tensor {name} holds values that are no numbers; {AGAIN}")
+    if fingerprint is not None:
+        bundle = _with_mean_image(bundle, tensors.pop(WHERE), fingerprint, shown)
     bundle.network.load_state_dict(tensors, assign=True)
     bundle.network.eval()
     return bundle
@@ -124,11 +136,15 @@ def _read_header(written: str | None, shown: str) -> dict[str, Any]:
     return header
 
 
-def _build(header: dict[str, Any], shown: str) -> Bundle:
-    """What the header describes, its network without memory for its weights yet."""
+def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
+    """What the header describes, its network without memory for its weights yet; and the fingerprint of its mean image, if it has one."""
     try:
         architecture, classes = header["architecture"], header["classes"]
-        preprocessing = Preprocessing.from_dict(header["preprocessing"])
+        described, fingerprint = header["preprocessing"], None
+        if isinstance(described, dict) and "mean_image" in described:
+            described, fingerprint = {**described}, str(described["mean_image"])
+            del described["mean_image"]
+        preprocessing = Preprocessing.from_dict(described)
         provenance = header.get("provenance", {})
         if not isinstance(architecture, str) or not isinstance(provenance, dict):
             raise BundleError("the architecture is no word or the provenance no table")
@@ -147,11 +163,25 @@ def _build(header: dict[str, Any], shown: str) -> Bundle:
         net.cure = None
         net.discard_training_parts()  # they are not written either
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
-        return Bundle(net, tuple(classes), preprocessing, provenance)
+        return Bundle(net, tuple(classes), preprocessing, provenance), fingerprint
     except KeyError as error:
         raise BundleError(f"{shown}: expected {error} in its header, found none; {AGAIN}") from error
     except ProvenetError as error:
         raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
+
+
+def _with_mean_image(bundle: Bundle, parts: Tensor, fingerprint: str, shown: str) -> Bundle:
+    """The bundle with the mean image of its file, uint16 [S, S, C], which must be the one that its header speaks of."""
+    side, _, channels = parts.shape
+    try:
+        image = MeanImage(side, channels, parts.numpy().astype("<u2").tobytes())
+        if image.fingerprint() != fingerprint:
+            raise BundleError(f"{WHERE}: expected the one of its header, found another")
+        preprocessing = replace(bundle.preprocessing, mean_image=image)
+    except ProvenetError as error:
+        raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
+    bundle.network.input_spec = bundle.network.input_spec.with_preprocessing(preprocessing)
+    return replace(bundle, preprocessing=preprocessing)
 
 
 def _check_shapes(found: Mapping[str, Any], expected: Mapping[str, Tensor], shown: str) -> None:
@@ -162,7 +192,7 @@ def _check_shapes(found: Mapping[str, Any], expected: Mapping[str, Tensor], show
             f"{shown}: {len(missing)} tensors are missing ({', '.join(missing[:2]) or 'none'}) "
             f"and {len(unknown)} unknown ({printable(', '.join(unknown[:2])) or 'none'}); {AGAIN}"
         )
-    types = {torch.float32: "F32", torch.int64: "I64"}
+    types = {torch.float32: "F32", torch.int64: "I64", torch.uint16: "U16"}
     for name, tensor in found.items():
         shape, kind = list(tensor.get_shape()), tensor.get_dtype()
         wanted = list(expected[name].shape), types[expected[name].dtype]
