@@ -1,7 +1,7 @@
 """Many paths in little memory: their text in one array of bytes, and where each ends. A list of strings costs three times as much."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -24,9 +24,18 @@ class Paths(Sequence[str]):
         """Those of a list."""
         if isinstance(paths, Paths):
             return paths
-        joined = "".join(paths)
-        lengths = map(len, paths if joined.isascii() else map(os.fsencode, paths))
-        return cls(np.frombuffer(os.fsencode(joined), np.uint8), np.cumsum(np.fromiter(lengths, np.int64, len(paths))))
+        text = "".join(paths)
+        return cls(np.frombuffer(os.fsencode(text), np.uint8), np.cumsum(_sizes(paths, is_ascii=text.isascii())))
+
+    @classmethod
+    def below(cls, folders: Mapping[str, Sequence[str]]) -> "Paths":
+        """Those of lists by folder, each with its folder before it."""
+        text, sizes = [], [np.empty(0, np.int64)]
+        for folder, paths in folders.items():
+            prefix = folder + os.sep
+            text += [prefix + prefix.join(paths)] if paths else []
+            sizes.append(_sizes(paths, is_ascii=not text or text[-1].isascii()) + len(os.fsencode(prefix)))
+        return cls(np.frombuffer(os.fsencode("".join(text)), np.uint8), np.cumsum(np.concatenate(sizes)))
 
     def __len__(self) -> int:
         return len(self.ends if self.rows is None else self.rows)
@@ -48,3 +57,8 @@ class Paths(Sequence[str]):
     def select(self, places: NDArray[np.int64]) -> "Paths":
         """Some of them, in that order; the text is shared."""
         return Paths(self.text, self.ends, places if self.rows is None else self.rows[places])
+
+
+def _sizes(paths: Sequence[str], *, is_ascii: bool) -> NDArray[np.int64]:
+    """In bytes, [N]; of plain ASCII nothing has to be encoded to know."""
+    return np.fromiter(map(len, paths if is_ascii else map(os.fsencode, paths)), np.int64, len(paths))

@@ -27,7 +27,7 @@ from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import CLASS_FOLDERS, DataSet, ImageSet
 from provenet.data.paths import Paths
 from provenet.data.pictures import PictureFiles
-from provenet.files import write_whole
+from provenet.files import appearing
 
 FEWEST_PICTURES = 2_000  # fewer are read in no time
 RESTLESS_SECONDS = 2.0
@@ -53,7 +53,8 @@ def remember(root: Path, data: DataSet, times: FolderTimes) -> None:
     place = _place(root)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, b"".join(_encode(root, data, times)))
+        with appearing(place) as part, part.open("wb") as file:
+            file.writelines(_encode(root, data, times))
     except OSError:
         return
 
@@ -84,7 +85,7 @@ def _split(told: Mapping[str, Any], arrays: "_Arrays") -> ImageSet:
     return ImageSet(told["name"], classes, labels, PictureFiles(Path(told["root"]), Paths(text, ends)))
 
 
-def _encode(root: Path, data: DataSet, times: FolderTimes) -> Iterator[bytes]:
+def _encode(root: Path, data: DataSet, times: FolderTimes) -> Iterator[bytes | memoryview]:
     folders = Paths.of(list(times))
     sets = [(split, images, _whole(images)) for split, images in data.splits.items()]
     header = json.dumps(
@@ -101,7 +102,7 @@ def _encode(root: Path, data: DataSet, times: FolderTimes) -> Iterator[bytes]:
     ).encode()
     header += b" " * (-len(header) % 8)
     yield _PROLOGUE.pack(MAGIC, zlib.crc32(header), len(header)) + header
-    yield np.array(list(times.values()), "<i8").tobytes()
+    yield np.array(list(times.values()), "<i8").data
     yield from _encode_paths(folders)
     for _, images, pictures in sets:
         yield from _encode_paths(pictures.paths, images.labels)
@@ -112,12 +113,14 @@ def _whole(images: ImageSet) -> PictureFiles:
     return images.pictures
 
 
-def _encode_paths(paths: Paths, labels: NDArray[np.int64] | None = None) -> Iterator[bytes]:
+def _encode_paths(paths: Paths, labels: NDArray[np.int64] | None = None) -> Iterator[bytes | memoryview]:
     assert paths.rows is None
-    yield paths.ends.astype("<i8").tobytes()
+    yield paths.ends.astype("<i8").data
     if labels is not None:
-        yield labels.astype("<i8").tobytes()
-    yield struct.pack("<q", len(paths.text)) + paths.text.tobytes() + bytes(-len(paths.text) % 8)
+        yield labels.astype("<i8").data
+    yield struct.pack("<q", len(paths.text))
+    yield paths.text.data
+    yield bytes(-len(paths.text) % 8)
 
 
 class _Arrays:
