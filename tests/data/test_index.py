@@ -17,6 +17,7 @@ from provenet.data.holdout import LARGEST_DEFAULT_HOLDOUT, Memory, choose_holdou
 from provenet.data.idx import read_idx, write_idx
 from provenet.data.ignored import Reason
 from provenet.data.index import DataSet
+from provenet.data.paths import Paths
 from provenet.data.sources import open_data
 from provenet.errors import DataError
 
@@ -50,6 +51,38 @@ def test_class_folders_of_any_depth_case_and_script(tmp_path, mini):
     assert images.counts() == {"T-shirt-top": 2, "Trouser": 1, "猫 cats' 🐈": 1}
     assert images.pictures.where(3).endswith("猫 cats' 🐈/deep/er/A.PNG")
     assert any("passed over what is no picture by its ending (1 .txt)" in note for note in data.notes)
+
+
+def test_paths_are_the_same_by_whatever_way_they_were_put_together():
+    folders = {
+        "花": ["雏菊.jpg", "a.jpg"],
+        "plain": ["one.jpg", "below/two.png"],
+        "empty": [],
+        "\udcff": ["\udcfe.jpg"],
+        "mixed": ["é.jpg", "e.jpg"],
+    }
+    whole = [f"{folder}{os.sep}{name}" for folder, names in folders.items() for name in names]
+    for paths in (Paths.below(folders), Paths.of(whole)):
+        assert list(paths) == whole
+        assert list(paths.select(np.array([4, 0]))) == [whole[4], whole[0]]
+    assert list(Paths.below({"empty": []})) == list(Paths.below({})) == list(Paths.of([])) == []
+
+
+def test_unusual_names_among_usual_ones(class_folders):
+    root = class_folders(classes=2, per_class=5)
+    folder = root / "Trouser"
+    usual = sorted(path.name for path in folder.iterdir())
+    for name in (".hidden.jpg", "noted.txt"):
+        (folder / name).touch()
+    for name in ("Abc.JpG", "雏菊.jpeg", "(1).png"):
+        (folder / usual[0]).rename(folder / name)
+        usual = [*usual[1:], name]
+    (folder / "album.jpg").mkdir()
+    (folder / usual[0]).rename(folder / "album.jpg" / usual[0])
+    usual[0] = f"album.jpg{os.sep}{usual[0]}"
+    images = open_data(root).splits["all"]
+    found = [path for path in images.pictures.paths if path.startswith("Trouser")]
+    assert sorted(found) == sorted(f"Trouser{os.sep}{name}" for name in usual)
 
 
 def test_links_that_loop_end(class_folders):
