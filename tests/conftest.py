@@ -3,7 +3,10 @@
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +121,22 @@ def small_disk(make_disk: Callable[[str], Path]) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The remake of LeNet-5, two epochs on the embedded pictures."""
     return train("fashion-mini", "lenet5_softmax", output=tmp_path_factory.mktemp("runs") / "trained", epochs=2, precision="float32")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A real web server of a folder -> the folder and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,7 +1,8 @@
 """From a picture to what the network sees, as data that travels with the weights.
 
-One rule covers every network. The largest centred square of the picture is resized to `resize` x `resize` pixels (data/decode.py does
-that, in uint8); of this stored square the network is shown the centred `size` x `size` window, black beyond the square's edge. So
+One rule covers every network. The shorter side of the picture is resized to `resize` pixels, of which the middle `resize` x `resize` are
+stored (data/decode.py does that, in uint8); of this stored square the network is shown the centred `size` x `size` window, black beyond
+the square's edge. So
 
     resize 256, size 224   crops          (the ImageNet networks)
     resize  28, size  32   adds a border  (LeNet-5: the 28x28 digit centred in 32x32)

@@ -5,9 +5,6 @@ import io
 import json
 import pickle
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -139,25 +136,6 @@ def test_both_beside_one_another_need_a_choice(tmp_path, mini):
         build(tmp_path / layout.folder, layout, mini["train"], per_file=1)
     with pytest.raises(DataError, match="found cifar-10-batches-bin and cifar-100-binary; point at one of them"):
         open_data(tmp_path)
-
-
-@pytest.fixture
-def served(tmp_path):
-    """A real server of a folder -> the folder and its address."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def published(path):

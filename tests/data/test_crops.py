@@ -204,6 +204,7 @@ def test_decoding_stops_below_the_part(photograph, monkeypatch):
     assert _find_frame(cut_off) is None
     with pytest.raises(UnusualJpegError):
         Jpeg(cut_off).decode(3, 1, Part(0, 0, 10, 10))  # what follows is missing: the file is damaged, whatever is asked of it
+    assert _find_frame(content[:2] + b"\xff\xe0\x00\x02" * 10_000 + content[2:]) is None  # nobody looks through millions of these
     for short in range(0, 400, 7):
         assert _find_frame(content[:short]) is None
     several_scans = content.replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01")

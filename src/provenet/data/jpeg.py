@@ -14,7 +14,8 @@ from provenet.data.decode import LARGE_PIXELS, LARGEST_PIXELS
 _EXIF_BYTES = 2**16
 _ORIENTATION = 0x0112
 _BASELINE, _EXTENDED, _START_OF_SCAN, _END = 0xC0, 0xC1, 0xDA, b"\xff\xd9"
-ROWS_TOGETHER = 16  # at least as many as a row of blocks is high, colours at half the resolution included
+ROWS_TOGETHER = 16  # more than colours at less resolution are smoothed over
+MOST_SEGMENTS = 1_000  # before the pixels; cameras write some dozens, and whoever writes millions shall wait for nothing
 
 
 class UnusualJpegError(ValueError):
@@ -86,7 +87,9 @@ def is_jpeg(content: bytes) -> bool:
 def _find_frame(content: bytes) -> Frame | None:
     """None where there are several scans, each of which has all rows, or where the end is missing (ITU T.81, annex B)."""
     place, frame, components = 2, None, 0
-    while content[place : place + 1] == b"\xff" and place + 10 < len(content):
+    for _ in range(MOST_SEGMENTS):
+        if content[place : place + 1] != b"\xff" or place + 10 >= len(content):
+            return None
         marker, size_bytes = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
         if marker in (_BASELINE, _EXTENDED):
             frame, components = Frame(place + 5), content[place + 9]

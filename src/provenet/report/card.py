@@ -104,6 +104,6 @@ def _describe_preprocessing(facts: RunFacts) -> str:
     if not {"size", "resize", "channels"} <= set(seen):
         return ""
     colour = "grey" if seen["channels"] == "1" else "colour"
-    square = f"the largest centred square, resized to {seen['resize']} x {seen['resize']} pixels"
+    square = f"the shorter side resized to {seen['resize']} pixels, of which the middle {seen['resize']} x {seen['resize']}"
     window = f", cropped or bordered with black to {seen['size']} x {seen['size']}" if seen["size"] != seen["resize"] else ""
     return f"{square}{window}, in {colour}"

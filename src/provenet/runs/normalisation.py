@@ -6,6 +6,7 @@ mean differ in nothing more.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
 from provenet.data.progress import Progress
 from provenet.data.squares import open_squares
-from provenet.data.threads import decoding_threads
+from provenet.data.threads import in_order
 from provenet.errors import ImageError
 from provenet.mean_image import MeanImage, check_side
 from provenet.models.classifier import Measured
@@ -99,8 +100,7 @@ def _exact_squares(train: ImageSet, preprocessing: Preprocessing) -> Iterator[tu
         except ImageError:
             return None
 
-    with decoding_threads(count_cores()) as threads:
+    with in_order(decode, range(len(pictures)), count_cores(), most_ahead=num_at_once) as decoded:
         for chunk in chunks:
-            decoded = [threads.wait_for(future) for future in [threads.start(decode, index) for index in chunk]]
-            sound = [square for square in decoded if square is not None]
+            sound = [square for square in islice(decoded, len(chunk)) if square is not None]
             yield np.stack(sound) if sound else np.empty((0, *shape), np.uint8), chunk.stop
