@@ -32,7 +32,7 @@ def find_colours(
 ) -> Colours:
     """Mean and principal components of the colours of the training pictures of `data`, written to `output` (TOML) where that is given.
 
-    Of sets of more than 4,000 pictures evenly spaced ones are measured: the largest centred square of each, at 256 pixels or, of
+    Of sets of more than 4,000 pictures evenly spaced ones are measured: the middle square of each, at 256 pixels or, of
     smaller pictures, in its own size. Raises DataError where no picture is coloured, or, unless `skip_broken`, where one of them is broken.
     """
     watcher = watcher or Silent()
