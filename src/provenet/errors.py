@@ -44,6 +44,14 @@ class BundleError(ProvenetError):
     """A `model.safetensors` that is damaged, foreign, or of another version."""
 
 
+class WeightsError(ProvenetError):
+    """A file of weights from elsewhere that is damaged, dangerous, of no network here, or fetched in vain. `kind` says which, for code."""
+
+    def __init__(self, message: str, kind: str = "unusable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class SnapshotError(ProvenetError):
     """A snapshot that is damaged, or of another network, run or data set."""
 

@@ -1,0 +1,1 @@
+"""Readers of the formats that weights are published in; each gives a `ForeignFile`."""
