@@ -16,9 +16,9 @@ from provenet.models.catalog import build_network
 PUBLISHED_PARAMETERS = {
     "lenet5": 60_000, "alexnet": 60_965_224, "alexnet_one_tower": 62_378_344, "caffenet": 60_965_224, "zfnet": 62_357_608,
     "zfnet_big": 107_627_624, "vgg11_lrn": 132_863_336, "vgg16_c": 133_638_952, "vgg16_gap": 37_694_248, "nin_cifar": 966_986,
-    "nin_imagenet": 7_595_176, "googlenet": 6_998_552, "googlenet_floor": 6_998_552, "resnet18_a": 11_515_688, "plain18": 11_515_688, "resnet34_a": 21_623_848,
-    "plain34": 21_623_848, "resnet34_c": 22_716_840, "resnet20_cifar": 269_722, "resnet20_cifar_b": 269_722 + 2_752,
-    "resnet110_cifar": 1_727_962, "plain20_cifar": 269_722,
+    "nin_imagenet": 7_595_176, "googlenet": 6_998_552, "googlenet_floor": 6_998_552, "resnet18_a": 11_515_688, "plain18": 11_515_688,
+    "resnet34_a": 21_623_848, "plain34": 21_623_848, "resnet34_c": 22_716_840, "resnet20_cifar": 269_722,
+    "resnet20_cifar_b": 269_722 + 2_752, "resnet110_cifar": 1_727_962, "plain20_cifar": 269_722,
 }  # fmt: skip
 NORMALISE_RESPONSES = ("alexnet", "caffenet", "zfnet", "vgg11_lrn", "googlenet")
 
