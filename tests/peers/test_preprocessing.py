@@ -18,8 +18,8 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torchvision.models import AlexNet_Weights, GoogLeNet, GoogLeNet_Weights, ResNet50_Weights, VGG16_Weights
 
-from provenet.data.pictures import PictureFiles
 from provenet.data.loader import Loader
+from provenet.data.pictures import PictureFiles
 from provenet.data.squares import stream_squares
 from provenet.deploy.predictor import Predictor
 from provenet.models.catalog import build_network
