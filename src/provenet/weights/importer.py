@@ -17,7 +17,7 @@ from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import PREPROCESSINGS, Preprocessing
 from provenet.version import __version__
-from provenet.weights.bundle import Bundle
+from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
 from provenet.weights.formats.opening import open_foreign
 from provenet.weights.placing import place
@@ -86,6 +86,8 @@ def import_weights(
     else ImageNet's for a thousand. Raises WeightsError with one line for a file that cannot be used, ModelError for an unknown network.
     """
     path = Path(path)
+    if is_bundle(path):
+        return _of_a_bundle(path, as_)
     file = open_foreign(path)
     found = recognise(file, as_, without)
     net = found.net
@@ -116,6 +118,27 @@ def import_weights(
     source = {"file": printable(path.name), "sha256": digest, "format": file.format, "dialect": found.dialect, "tag": report.tag}
     provenance = {"imported": source | {"notes": list(report.notes), "version": __version__}}
     return Bundle(net, names, rule, provenance), report
+
+
+def _of_a_bundle(path: Path, as_: str | None) -> tuple[Bundle, ImportReport]:
+    bundle = load_bundle(path)
+    if as_ not in (None, bundle.network.name):
+        raise WeightsError(f"{show_path(path)}: expected weights of {as_}, found a bundle of {bundle.network.name}; leave --as out")
+    report = ImportReport(
+        file=show_path(path),
+        format="bundle",
+        dialect="provenet",
+        network=bundle.network.name,
+        why="it is a bundle, which says so",
+        also_fit=(),
+        tag=None,
+        preprocessing="the bundle's own",
+        classes="the bundle's own",
+        notes=(),
+        left_out=(),
+        fresh=(),
+    )
+    return bundle, report
 
 
 def _fill(net: Classifier, found: Found, file: ForeignFile) -> list[str]:
