@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from provenet.version import __version__
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
 from provenet.weights.formats.opening import open_foreign
+from provenet.weights.imagenet import imagenet_classes
 from provenet.weights.placing import place
 from provenet.weights.recognise import Found, recognise
 from provenet.weights.sources import WeightSet, set_of_file
@@ -226,12 +226,6 @@ def _classes(given: Sequence[str] | str | os.PathLike[str] | None, count: int) -
     if len(given) != count or len(set(given)) != count or not all(map(is_plain_text, given)):
         raise SettingsError(f"classes: expected {count} names, each another, found {len(given)} with {len(set(given))} different")
     return tuple(given), "as given"
-
-
-@cache
-def imagenet_classes() -> tuple[str, ...]:
-    """Short names of the thousand classes of ILSVRC 2012, by their order of WordNet numbers, as torchvision has them."""
-    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 def _sha256(path: Path) -> str:
