@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from provenet.data.progress import Progress
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
+from provenet.progress import Progress
 from provenet.weights.foreign import Array, ForeignFile
 from provenet.weights.graphs import Node, layer_of
 from provenet.weights.naming import Naming

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from provenet.data.progress import Progress
 from provenet.errors import SettingsError, WeightsError, is_plain_text, printable, show_path, suggest
 from provenet.models.blocks import ResponseNorm
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import PREPROCESSINGS, Preprocessing
+from provenet.progress import Progress
 from provenet.version import __version__
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
