@@ -108,10 +108,10 @@ class Operations:
         return self._emit(node.outputs[0], "linear", node.name, (read,), {"weight": _transposed(weight)}, ROWS)
 
     def gemm(self, node: Node) -> bool:
-        """Gemm: alpha * x [N, I] @ weight + beta * bias."""
+        """Gemm: alpha * x [N, I] @ weight + beta * bias. The first exports of Caffe2 leave it to Gemm to flatten maps."""
         read, weight, bias = self._read(node), self._tensor(node, 1), self._tensor(node, 2)
         alpha, beta = node.real("alpha", 1), node.real("beta", 1)
-        if read is None or weight is None or len(weight.shape) != 2 or node.integer("transA", 0) or self.num_axes(node) == MAPS:
+        if read is None or weight is None or len(weight.shape) != 2 or node.integer("transA", 0):
             return False
         if not node.integer("transB", 0):
             weight = _transposed(weight)
@@ -121,6 +121,11 @@ class Operations:
             if row is None or row.shape[0] not in (1, weight.shape[0]):
                 return False
             weights["bias"] = _times(_repeated(row, weight.shape[0]), beta)
+        if self._axes[read] == MAPS:
+            if self.opset >= 7:
+                return False
+            self._emit(node.outputs[0], "flatten", node.name, (read,), axes=ROWS)
+            read = self.numbers[node.outputs[0]]
         return self._emit(node.outputs[0], "linear", node.name, (read,), weights, ROWS)
 
     def batch_norm(self, node: Node) -> bool:
