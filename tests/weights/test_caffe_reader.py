@@ -78,12 +78,18 @@ def kinds(file):
         (("Pooling", (POOLING, integer(2, 3) + integer(13, 1))), ("max_pool", {"rounds_up": False, "stride": (1, 1)})),
         (("Pooling", (POOLING, integer(2, 3) + integer(13, 0))), ("max_pool", {"rounds_up": True})),
         (("Pooling", (POOLING, integer(1, 1) + integer(2, 5) + integer(3, 3))), ("avg_pool", {"counts_padding": True, "kernel": (5, 5)})),
-        (("Pooling", (POOLING, integer(5, 2) + integer(6, 3) + integer(9, 1) + integer(7, 4))), ("max_pool", {"kernel": (2, 3), "pads": (1, 0, 1, 0), "stride": (4, 1)})),
+        (
+            ("Pooling", (POOLING, integer(5, 2) + integer(6, 3) + integer(9, 1) + integer(7, 4))),
+            ("max_pool", {"kernel": (2, 3), "pads": (1, 0, 1, 0), "stride": (4, 1)}),
+        ),
         (("Pooling", (POOLING, integer(1, 1) + integer(12, 1))), ("global_average", {})),
         (("Pooling", (POOLING, integer(12, 1))), ("unknown", {"called": "Pooling"})),
         (("Pooling", (POOLING, integer(1, 2) + integer(2, 3))), ("unknown", {"called": "Pooling"})),
         (("Pooling", (POOLING, b"")), ("unknown", {"called": "Pooling"})),
-        (("LRN", (LRN, integer(1, 4) + real(2, 0.5) + real(3, 0.25) + real(5, 2))), ("response_norm", {"size": 4, "alpha": 0.125, "beta": 0.25, "k": 2})),
+        (
+            ("LRN", (LRN, integer(1, 4) + real(2, 0.5) + real(3, 0.25) + real(5, 2))),
+            ("response_norm", {"size": 4, "alpha": 0.125, "beta": 0.25, "k": 2}),
+        ),
         (("LRN", (LRN, b"")), ("response_norm", {"size": 5, "alpha": 0.2, "beta": 0.75, "k": 1})),
         (("LRN", (LRN, integer(4, 1))), ("unknown", {"called": "LRN"})),
         (("ReLU", (123, b"")), ("relu", {})),
@@ -353,9 +359,9 @@ def test_files_cut_short_and_changed(tmp_path):
             content[place : place + dice.randint(0, 2)] = dice.randbytes(dice.randint(0, 2))
         contents.append(bytes(content))
     contents += [dice.randbytes(dice.choice((1, 10, 1000))) for _ in range(100)]
-    num_refused = 0
+    messages = []
     with np.errstate(all="ignore"):  # of numbers that a changed byte made infinite
-        for content in (whole, *contents):
+        for content in contents:
             path.unlink(missing_ok=True)
             path.write_bytes(content)
             try:
@@ -363,7 +369,6 @@ def test_files_cut_short_and_changed(tmp_path):
                 for each in (file.tensors, *(operation.weights for operation in file.graph.operations)):
                     assert all(found.read().shape == found.shape for found in each.values())
             except WeightsError as error:
-                assert content is not whole
-                assert "\n" not in str(error)
-                num_refused += 1
-    assert num_refused > 250
+                messages.append(str(error))
+    assert len(messages) > 250
+    assert not [message for message in messages if "\n" in message]

@@ -18,6 +18,7 @@ from protobuf_writer import (
     tensor,
     value,
 )
+
 from provenet.errors import WeightsError
 from provenet.weights.formats.onnx import read_onnx
 

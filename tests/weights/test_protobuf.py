@@ -4,8 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-
 from protobuf_writer import integer, integers, packed_integers, packed_reals, real, sized, varint
+
 from provenet.errors import WeightsError
 from provenet.weights.formats.protobuf import DEEPEST, MOST_FIELDS, Message, Source, open_message
 
