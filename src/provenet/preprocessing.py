@@ -2,7 +2,8 @@
 
 One rule covers every network. The shorter side of the picture is resized to `resize` pixels, of which the middle `resize` x `resize` are
 stored (data/decode.py does that, in uint8); of this stored square the network is shown the centred `size` x `size` window, black beyond
-the square's edge. So
+the square's edge. Some public weights want the whole picture squashed into the stored square instead, whatever its shape: `fit` says so.
+So
 
     resize 256, size 224   crops          (the ImageNet networks)
     resize  28, size  32   adds a border  (LeNet-5: the 28x28 digit centred in 32x32)
@@ -15,7 +16,7 @@ Letters: N batch, R resize, S size, C channels.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from torch import Tensor
 
 from provenet.errors import SettingsError
 from provenet.mean_image import ELSE, WHERE, MeanImage
+
+Fit = Literal["short side", "squash"]
 
 LARGEST_SIDE_PIXELS = 1024
 VALUES_AT_ONCE = 2**17
@@ -48,6 +51,9 @@ class Preprocessing:
     """The value of a white pixel before `mean` and `std`: 1 or 255."""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    fit: Fit = "short side"
+    """What becomes the stored square: the middle of the picture once its shorter side is `resize`, or all of it, squashed to `resize` x
+    `resize` without keeping its aspect, as Caffe's `convert_imageset` made its data and as examples of Keras load pictures."""
     mean_image: MeanImage | None = None
     """Means of 0 to 255 by place in the window, grey or RGB. They take the place of `mean`, which is then their mean by channel and
     stands for them where windows are of another size, as in a network at work on larger pictures."""
@@ -70,6 +76,8 @@ class Preprocessing:
                 "preprocessing: expected channel_order RGB or BGR and interpolation bilinear or bicubic, "
                 f"found {self.channel_order!r} and {self.interpolation!r}"
             )
+        if self.fit not in get_args(Fit):
+            raise SettingsError(f"preprocessing.fit: expected 'short side' or 'squash', found {self.fit!r}")
         image = self.mean_image
         if image and (image.side, image.channels) != (self.size, self.channels):
             raise SettingsError(
@@ -80,7 +88,7 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`; values come from files of strangers, so each is checked."""
-        known, may_lack = {field.name for field in fields(cls)}, {"mean_image"}
+        known, may_lack = {field.name for field in fields(cls)}, {"fit", "mean_image"}
         if not isinstance(values, Mapping) or set(values) | may_lack != known:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
             raise SettingsError(f"preprocessing: expected the keys {', '.join(sorted(known - may_lack))}, found {found}")
@@ -98,15 +106,17 @@ class Preprocessing:
                 white=float(values["white"]),
                 channel_order=values["channel_order"],
                 interpolation=values["interpolation"],
+                fit=values.get("fit", "short side"),
                 mean_image=image,
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise SettingsError("preprocessing: expected numbers for mean, std and white, found something else") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, words and lists, for JSON and TOML; without a mean image there is no word of it."""
+        """Plain numbers, words and lists, for JSON and TOML; no word of a mean image where there is none, nor of the usual `fit`."""
         values = asdict(replace(self, mean_image=None)) | ({"mean_image": self.mean_image.to_text()} if self.mean_image else {})
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None}
+        said = {name: value for name, value in values.items() if value is not None and (name, value) != ("fit", "short side")}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
     def with_channels(self, channels: int) -> "Preprocessing":
         """The same rule for grey (1) or colour (3) pictures, the mean and deviation averaged over channels or repeated.
@@ -171,6 +181,13 @@ IMAGENET_PREPROCESSING = Preprocessing(size=224, resize=256, channels=3, mean=(0
 CIFAR_PREPROCESSING = Preprocessing(size=32, resize=32, channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 # As the papers of AlexNet, VGG and GoogLeNet have it: pixels of 0 to 255 from which a mean is subtracted, here ImageNet's.
 MEAN_ONLY = Preprocessing(size=224, resize=256, channels=3, white=255.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
+
+# What public weights want, by the names that Keras' `preprocess_input` gave them. Resize rule and window are those of most, not of all.
+PREPROCESSINGS = {
+    "torch": IMAGENET_PREPROCESSING,
+    "caffe": replace(MEAN_ONLY, channel_order="BGR", mean=MEAN_ONLY.mean[::-1]),
+    "tf": replace(IMAGENET_PREPROCESSING, mean=(0.5,) * 3, std=(0.5,) * 3),
+}
 
 
 def window_corner(side: int, size: int) -> int:

@@ -129,8 +129,9 @@ def test_a_crop_is_what_pillow_shows_of_the_box(tmp_path, photograph, times):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("width", "height"), [(451, 300), (300, 452), (72, 72), (73, 72), (100, 71), (900, 660), (300, 60)])
-def test_the_square_of_training_is_nearly_evaluation_s(tmp_path, photograph, width, height, interpolation):
-    preprocessing = replace(COLOUR, interpolation=interpolation)
+@pytest.mark.parametrize("fit", ["short side", "squash"])
+def test_the_square_of_training_is_nearly_evaluation_s(tmp_path, photograph, width, height, interpolation, fit):
+    preprocessing = replace(COLOUR, interpolation=interpolation, fit=fit)
     contents = {
         "a.jpg": encoded(photograph.resize((width, height)), subsampling=0),
         "a.png": encoded(photograph.crop((0, 0, width, height)), format="PNG"),

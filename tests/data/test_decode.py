@@ -1,6 +1,7 @@
 """Every kind of picture people have, made here as a real file."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from provenet.preprocessing import Preprocessing
 
 GRADIENT = np.add.outer(np.arange(40), 2 * np.arange(60)).astype(np.uint8)
 SMALL = Preprocessing(size=8, resize=8, channels=1, mean=(0.0,), std=(1.0,))
+SQUASHED = Preprocessing(size=57, resize=64, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, fit="squash")
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "gif", "webp", "pgm", "PNG"])
@@ -112,6 +114,16 @@ def test_the_square_lies_where_others_look_for_it(width, height, resize, size, w
     left, top = corner
     square = to_square(Image.fromarray(random), preprocessing)[..., 0]
     assert np.array_equal(square, resized[top : top + resize, left : left + resize])
+
+
+@pytest.mark.parametrize(("width", "height"), [(451, 300), (300, 451), (100, 100), (40, 25), (90, 20), (2000, 1), (1, 1)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_all_of_a_picture_may_be_squashed_into_the_square(width, height, interpolation):
+    preprocessing = replace(SQUASHED, interpolation=interpolation)
+    assert place_square(width, height, preprocessing) == ((64, 64), (0, 0))
+    random = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    expected = random.resize((64, 64), Image.Resampling[interpolation.upper()])
+    assert np.array_equal(to_square(random, preprocessing), np.asarray(expected))
 
 
 def test_a_long_strip_is_not_resized_whole():

@@ -54,7 +54,7 @@ def test_shapes_on_the_meta_device(name):
     assert net.forward_head(features, pre_logits=True).shape == (2, net.num_features)
     assert net.forward_head(features).shape == net(images).shape == (2, 7)
     outputs = [(weight, tuple(logits.shape)) for weight, logits in net.training_logits(images)]
-    assert outputs == [(1.0, (2, 7))] + ([(0.3, (2, 7))] * 2 if name in ("googlenet", "googlenet_bn") else [])
+    assert outputs == [(1.0, (2, 7))] + ([(0.3, (2, 7))] * 2 if name in ("googlenet", "googlenet_floor", "googlenet_bn") else [])
 
 
 @pytest.mark.parametrize("name", [name for name in [*NETWORKS, *TOYS] if "1202" not in name])
@@ -67,7 +67,7 @@ def test_the_smallest_image(name):
     less = torch.empty(1, spec.channels, spec.smallest - 1, spec.smallest, device="meta")
     with pytest.raises(ModelError, match=f"{name}: expected images of at least {spec.smallest}x{spec.smallest} pixels, found .*; enlarge"):
         net(less)
-    if name.startswith(("lenet", "alexnet", "zfnet", "caffenet", "vgg", "nin_imagenet")) or name == "googlenet":
+    if name.startswith(("lenet", "alexnet", "zfnet", "caffenet", "vgg", "nin_imagenet")) or name in ("googlenet", "googlenet_floor"):
         net._check_input = lambda images: None
         with pytest.raises(RuntimeError):
             [net(less), net.training_logits(less)]

@@ -97,7 +97,8 @@ def test_the_list():
     assert (rows["vgg16_bn"].place, rows["googlenet"].place, rows["vgg16"].place, rows["zfnet"].place) == (None, 1, 2, 3)
     assert json.loads(json.dumps(alexnet.to_dict()))["input"] == [3, 227, 227]
     table = show_networks(list_networks("alexnet*"))
-    assert "  alexnet             2012  ILSVRC 2012: 1st, 16.4 % (5 nets)   60,965,224    724 M  3x227x227    bvlc" in table.splitlines()
+    assert "  alexnet             2012  ILSVRC 2012: 1st, 16.4 % (5 nets)   60,965,224    724 M  3x227x227" in table.splitlines()
+    assert "  alexnet_bvlc        2012                                      60,965,224    724 M  3x227x227    bvlc" in table.splitlines()
     assert "Krizhevsky, Sutskever, Hinton 2012, ImageNet classification with deep convolutional neural networks" in table.splitlines()
     with pytest.raises(ModelError, match="no network matches 'vgg61'; did you mean 'vgg19' or 'vgg16'"):
         list_networks("vgg61")

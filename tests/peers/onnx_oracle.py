@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 22
 CAFFE_NORM = {"alpha": 2e-5, "k": 1.0}
-"""Response norm of CaffeNet and of BVLC's GoogLeNet: `alpha: 0.0001` over five neighbours, which Caffe averages, and its default k."""
+"""Response norm of CaffeNet and of BVLC's AlexNet and GoogLeNet: `alpha: 0.0001` over five neighbours, averaged, and Caffe's default k."""
 
 
 class Maps(NamedTuple):
@@ -90,8 +90,9 @@ class Graph:
         """x / (k + alpha * sum of squares)^beta, the sum as the paper has it; the operator takes alpha times the number of neighbours."""
         return Maps(self.node("LRN", x.name, alpha=alpha * neighbours, beta=beta, bias=k, size=neighbours), x.channels)
 
-    def pool(self, kind: str, x: Maps, kernel: int, stride: int, *, pad: int = 0, rounds_up: bool = False) -> Maps:
-        sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4, "ceil_mode": int(rounds_up)}
+    def pool(self, kind: str, x: Maps, kernel: int, stride: int, *, pad: int = 0, far_pad: int = 0, rounds_up: bool = False) -> Maps:
+        pads = [pad, pad, pad + far_pad, pad + far_pad]
+        sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads, "ceil_mode": int(rounds_up)}
         return Maps(self.node(kind, x.name, **sizes), x.channels)
 
     def max(self, x: Maps, kernel: int, stride: int, *, pad: int = 0, rounds_up: bool = False) -> Maps:
@@ -113,12 +114,21 @@ class Graph:
 
 
 def alexnet(
-    graph: Graph, classes: int, *, groups: int = 2, norm_first: bool = True, norm: Callable[[Graph, Maps], Maps] = Graph.response_norm
+    graph: Graph,
+    classes: int,
+    *,
+    groups: int = 2,
+    norm_first: bool = True,
+    norm: Callable[[Graph, Maps], Maps] = Graph.response_norm,
+    rounds_up: bool = True,
 ) -> Maps:
-    """Krizhevsky, Sutskever, Hinton 2012, 227x227; CaffeNet and the one tower of the course notes pool first, then normalise."""
+    """Krizhevsky, Sutskever, Hinton 2012, 227x227; CaffeNet and the one tower of the course notes pool first, then normalise.
+
+    Caffe2's file of BVLC's weights, for 224x224, rounds down in the first two pools and pads the last by one pixel at the far edges.
+    """
 
     def norm_and_pool(x: Maps) -> Maps:
-        steps = [partial(norm, graph), lambda x: graph.max(x, 3, 2, rounds_up=True)]
+        steps = [partial(norm, graph), lambda x: graph.max(x, 3, 2, rounds_up=rounds_up)]
         for step in steps if norm_first else reversed(steps):
             x = step(x)
         return x
@@ -128,12 +138,13 @@ def alexnet(
     x = graph.relu(graph.conv(x, "conv3", 384, 3, pad=1))
     x = graph.relu(graph.conv(x, "conv4", 384, 3, pad=1, groups=groups))
     x = graph.relu(graph.conv(x, "conv5", 256, 3, pad=1, groups=groups))
-    return three_full(graph, graph.max(x, 3, 2, rounds_up=True), classes, pixels=6 * 6)
+    x = graph.max(x, 3, 2, rounds_up=True) if rounds_up else graph.pool("MaxPool", x, 3, 2, far_pad=1)  # 6
+    return three_full(graph, x, classes, pixels=6 * 6)
 
 
-def three_full(graph: Graph, x: Maps, classes: int, *, pixels: int) -> Maps:
+def three_full(graph: Graph, x: Maps, classes: int, *, pixels: int, fc7: int = 4096) -> Maps:
     x = graph.relu(graph.full(x, "fc6", 4096, pixels=pixels))
-    return graph.full(graph.relu(graph.full(x, "fc7", 4096)), "fc8", classes)
+    return graph.full(graph.relu(graph.full(x, "fc7", fc7)), "fc8", classes)
 
 
 def zfnet(graph: Graph, classes: int, *, widths: tuple[int, int, int] = (384, 384, 256)) -> Maps:
@@ -145,6 +156,17 @@ def zfnet(graph: Graph, classes: int, *, widths: tuple[int, int, int] = (384, 38
     for number, width in enumerate(widths, start=3):
         x = graph.relu(graph.conv(x, f"conv{number}", width, 3, pad=1))
     return three_full(graph, graph.max(x, 3, 2, rounds_up=True), classes, pixels=6 * 6)
+
+
+def zfnet_512(graph: Graph, classes: int) -> Maps:
+    """ZFNet-512 as zfnet512/predict_net.pbtxt of caffe2/models lists it, 224x224; its norm's alpha of 5e-4 is over five neighbours."""
+    x = graph.relu(graph.conv(graph.images, "conv1", 96, 7, stride=2))  # 109
+    x = graph.max(graph.response_norm(x, alpha=5e-4 / 5, k=2.0), 3, 2)  # 54
+    x = graph.relu(graph.conv(x, "conv2", 256, 5, stride=2))  # 25
+    x = graph.max(graph.response_norm(x, alpha=5e-4 / 5, k=2.0), 3, 2)  # 12
+    for number in (3, 4, 5):
+        x = graph.relu(graph.conv(x, f"conv{number}", 512, 3, pad=1))
+    return three_full(graph, graph.max(x, 2, 2), classes, pixels=6 * 6, fc7=1024)
 
 
 def vgg(graph: Graph, classes: int, *, groups: str, norm_after: str = "", averages: bool = False) -> Maps:
@@ -209,11 +231,12 @@ INCEPTION = {
 }
 
 
-def googlenet(graph: Graph, classes: int, *, reduces: bool = True, heads: bool = False) -> Maps:
+def googlenet(graph: Graph, classes: int, *, reduces: bool = True, heads: bool = False, rounds_up: bool = True) -> Maps:
     """Szegedy et al. 2014, 224x224; the naive module has no 1x1 reductions and keeps its pool whole.
 
     The paper prints no constants of its norm; these are those of the public weights. With the two auxiliary heads, which only training
-    has, logits are [N, 3 K]: the network's own, the first head's, the second's.
+    has, logits are [N, 3 K]: the network's own, the first head's, the second's. Caffe2's inception_v1 has pools that round down, and a
+    last mean of 7x7 over the 6x6 that are left, padded by one pixel at the far edges.
     """
 
     def conv(x: Maps, layer: str, width: int, kernel: int) -> Maps:
@@ -221,13 +244,13 @@ def googlenet(graph: Graph, classes: int, *, reduces: bool = True, heads: bool =
 
     auxiliary: list[Maps] = []
     x = graph.relu(graph.conv(graph.images, "conv1/7x7_s2", 64, 7, stride=2, pad=3))  # 112
-    x = graph.response_norm(graph.max(x, 3, 2, rounds_up=True), **CAFFE_NORM)  # 56
+    x = graph.response_norm(graph.max(x, 3, 2, rounds_up=rounds_up), **CAFFE_NORM)  # 56
     x = conv(conv(x, "conv2/3x3_reduce", 64, 1), "conv2/3x3", 192, 3)
-    x = graph.max(graph.response_norm(x, **CAFFE_NORM), 3, 2, rounds_up=True)  # 28
+    x = graph.max(graph.response_norm(x, **CAFFE_NORM), 3, 2, rounds_up=rounds_up)  # 28
     for module, widths in INCEPTION.items():
         name = f"inception_{module}"
         if module in ("4a", "5a"):
-            x = graph.max(x, 3, 2, rounds_up=True)  # 14, 7
+            x = graph.max(x, 3, 2, rounds_up=rounds_up)  # 14, 7
         pooled = graph.max(x, 3, 1, pad=1)
         if reduces:
             columns = (
@@ -245,7 +268,8 @@ def googlenet(graph: Graph, classes: int, *, reduces: bool = True, heads: bool =
             y = conv(graph.average(x, 5, 3), f"{name}/conv", 128, 1)  # 4x4
             y = graph.relu(graph.full(y, f"{name}/fc", 1024, pixels=4 * 4))
             auxiliary.append(graph.full(y, f"{name}/classifier", classes))
-    logits = graph.full(graph.global_average(x), "loss3/classifier", classes)
+    x = graph.global_average(x if rounds_up else graph.pool("AveragePool", x, 7, 1, far_pad=1))
+    logits = graph.full(x, "loss3/classifier", classes)
     return graph.concatenate(logits, *auxiliary) if heads else logits
 
 
@@ -348,16 +372,20 @@ def lenet5(graph: Graph, classes: int, *, c3_reads: Sequence[str] = C3_READS) ->
 NETWORKS: dict[str, Callable[..., Maps]] = {
     "lenet5": lenet5,
     "alexnet": alexnet,
+    "alexnet_bvlc": partial(alexnet, norm=partial(Graph.response_norm, **CAFFE_NORM)),
+    "alexnet_floor": partial(alexnet, norm=partial(Graph.response_norm, **CAFFE_NORM), rounds_up=False),
     "alexnet_one_tower": partial(alexnet, groups=1, norm_first=False),
     "caffenet": partial(alexnet, norm_first=False, norm=partial(Graph.response_norm, **CAFFE_NORM)),
     "zfnet": zfnet,
     "zfnet_big": partial(zfnet, widths=(512, 1024, 512)),
+    "zfnet_512": zfnet_512,
     "vgg11_lrn": partial(vgg, groups="3 3 33 33 33", norm_after="relu1_1"),
     "vgg16_c": partial(vgg, groups="33 33 331 331 331"),
     "vgg16_gap": partial(vgg, groups="33 33 333 333 333", averages=True),
     "nin_cifar": nin_cifar,
     "nin_imagenet": nin_imagenet,
     "googlenet": googlenet,
+    "googlenet_floor": partial(googlenet, rounds_up=False),
     "googlenet_naive": partial(googlenet, reduces=False),
     "resnet18_a": partial(resnet_imagenet, blocks=(2, 2, 2, 2), shortcut="A"),
     "resnet34_a": partial(resnet_imagenet, blocks=(3, 4, 6, 3), shortcut="A"),

@@ -16,11 +16,11 @@ from provenet.models.catalog import build_network
 PUBLISHED_PARAMETERS = {
     "lenet5": 60_000, "alexnet": 60_965_224, "alexnet_one_tower": 62_378_344, "caffenet": 60_965_224, "zfnet": 62_357_608,
     "zfnet_big": 107_627_624, "vgg11_lrn": 132_863_336, "vgg16_c": 133_638_952, "vgg16_gap": 37_694_248, "nin_cifar": 966_986,
-    "nin_imagenet": 7_595_176, "googlenet": 6_998_552, "resnet18_a": 11_515_688, "plain18": 11_515_688, "resnet34_a": 21_623_848,
-    "plain34": 21_623_848, "resnet34_c": 22_716_840, "resnet20_cifar": 269_722, "resnet20_cifar_b": 269_722 + 2_752,
-    "resnet110_cifar": 1_727_962, "plain20_cifar": 269_722,
+    "nin_imagenet": 7_595_176, "googlenet": 6_998_552, "googlenet_floor": 6_998_552, "resnet18_a": 11_515_688, "plain18": 11_515_688,
+    "resnet34_a": 21_623_848, "plain34": 21_623_848, "resnet34_c": 22_716_840, "resnet20_cifar": 269_722,
+    "resnet20_cifar_b": 269_722 + 2_752, "resnet110_cifar": 1_727_962, "plain20_cifar": 269_722,
 }  # fmt: skip
-NORMALISE_RESPONSES = ("alexnet", "alexnet_one_tower", "caffenet", "zfnet", "zfnet_big", "vgg11_lrn", "googlenet", "googlenet_naive")
+NORMALISE_RESPONSES = ("alexnet", "caffenet", "zfnet", "vgg11_lrn", "googlenet")
 
 
 @pytest.mark.parametrize(("name", "published"), PUBLISHED_PARAMETERS.items())
@@ -54,7 +54,7 @@ def run(network, net, images):
 def build(name):
     """Our network of that name with random weights, and two images."""
     net = build_network(name, num_classes=10, init="trainable")
-    images = make_images(net, scale=PIXELS if name in NORMALISE_RESPONSES else 1.0)
+    images = make_images(net, scale=PIXELS if name.startswith(NORMALISE_RESPONSES) else 1.0)
     return randomise(net, images), images
 
 
@@ -83,6 +83,9 @@ MISTAKES = {
     "the norm divides alpha by the neighbours": ("alexnet", partial(onnx_oracle.alexnet, norm=partial(Graph.response_norm, alpha=2e-5))),
     "pool before norm": ("alexnet", partial(onnx_oracle.alexnet, norm_first=False)),
     "the norm of AlexNet's paper": ("caffenet", partial(onnx_oracle.alexnet, norm_first=False)),
+    "the norm of AlexNet's paper, before the pool": ("alexnet_bvlc", onnx_oracle.alexnet),
+    "pools that round up": ("alexnet_floor", onnx_oracle.NETWORKS["alexnet_bvlc"]),
+    "pools that round up, in GoogLeNet": ("googlenet_floor", onnx_oracle.googlenet),
     "no norm": ("vgg11_lrn", partial(onnx_oracle.vgg, groups="3 3 33 33 33")),
     "a shortcut": ("plain18", onnx_oracle.NETWORKS["resnet18_a"]),
     "no shortcut": ("resnet20_cifar", onnx_oracle.NETWORKS["plain20_cifar"]),

@@ -194,6 +194,29 @@ def test_colour_photographs_train_a_resnet18_of_their_own_size(tmp_path):
     assert run.settings.preprocessing.mean[1] == pytest.approx(40 / 255, abs=0.02)
 
 
+def test_a_settings_file_may_squash_pictures_into_the_square(tmp_path):
+    """What says the class stands at the picture's edge, which the middle alone never shows."""
+    random = np.random.default_rng(0)
+    for name, edge in (("dark", 20), ("light", 230)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(8):
+            pixels = random.integers(90, 160, (32, 96), dtype=np.uint8)
+            pixels[:, :20] = pixels[:, -20:] = edge
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{k}.png")
+    usual = train(tmp_path / "data", "resnet8_cifar", output=tmp_path / "usual", epochs=8, size=32, batch_size=4, mirror=False)
+    text = (tmp_path / "usual" / "settings.toml").read_text()
+    assert "fit" not in text
+    (tmp_path / "settings.toml").write_text(text.replace("[preprocessing]\n", '[preprocessing]\nfit = "squash"\n'))
+    run = train(settings_file=tmp_path / "settings.toml", output=tmp_path / "run")
+    assert run.settings.preprocessing.fit == load_bundle(run.folder).preprocessing.fit == "squash"
+    assert 'fit = "squash"' in (tmp_path / "run" / "settings.toml").read_text()
+    assert "the whole of it squashed to 32 x 32 pixels" in (tmp_path / "run" / "README.md").read_text()
+    assert evaluate_bundle(run.folder, tmp_path / "data").top1 == 1.0
+    predictions = list(Predictor.load(run.folder)(sorted((tmp_path / "data").glob("*/*.png"))))
+    assert [prediction.label for prediction in predictions] == ["dark"] * 8 + ["light"] * 8
+    assert evaluate_bundle(usual.folder, tmp_path / "data").top1 < 1.0
+
+
 def test_broken_pictures_stop_a_run_before_it_begins_unless_asked(class_folders, tmp_path):
     data = class_folders(per_class=8)
     (data / "Trouser" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")

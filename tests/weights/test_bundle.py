@@ -192,6 +192,8 @@ def test_headers_that_do_not_fit(tmp_path, changes, message):
         ("std", [float("nan")], "std above 0"),
         ("white", "bright", "expected numbers for mean, std and white"),
         ("interpolation", "magic", "found 'RGB' and 'magic'"),
+        ("fit", "stretch", "preprocessing.fit: expected 'short side' or 'squash', found 'stretch'"),
+        ("fit", ["squash"], r"preprocessing.fit: expected 'short side' or 'squash', found \['squash'\]"),
     ],
 )
 def test_preprocessing_that_does_not_fit(tmp_path, key, value, message):
@@ -271,9 +273,19 @@ def test_a_network_with_weights(tmp_path):
         create_model("resnet8_cifar", weights=tmp_path / "a", in_channels=1)
 
 
-def test_preprocessing_goes_through_json():
-    preprocessing = replace(make_bundle("resnet18").preprocessing, interpolation="bicubic", channel_order="BGR", white=255.0)
+@pytest.mark.parametrize("fit", ["short side", "squash"])
+def test_preprocessing_goes_through_json(fit):
+    preprocessing = replace(make_bundle("resnet18").preprocessing, interpolation="bicubic", channel_order="BGR", white=255.0, fit=fit)
     assert type(preprocessing).from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
+def test_the_usual_fit_is_not_written_so_that_earlier_versions_read_it(tmp_path):
+    preprocessing = make_bundle().preprocessing
+    assert "fit" not in preprocessing.to_dict()
+    squashing = replace(preprocessing, fit="squash")
+    assert squashing.to_dict() == preprocessing.to_dict() | {"fit": "squash"}
+    path = written(tmp_path / "model.safetensors", preprocessing=squashing.to_dict())
+    assert load_bundle(path).preprocessing == squashing
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,10 @@ def place_square(width: int, height: int, preprocessing: Preprocessing) -> tuple
     """Width and height of a whole upright picture once resized, and the upper left corner in it of the stored square, in whole pixels.
 
     As torchvision's `Resize` and `CenterCrop` have it: the longer side is rounded down, and the middle of the window is the picture's.
+    With `fit` "squash" both sides become `resize`, and the square is all there is.
     """
+    if preprocessing.fit == "squash":
+        return (preprocessing.resize, preprocessing.resize), (0, 0)
     sides = [preprocessing.resize * side // min(width, height) for side in (width, height)]
     left, top = (window_corner(side, preprocessing.size) - window_corner(preprocessing.resize, preprocessing.size) for side in sides)
     return (sides[0], sides[1]), (left, top)

@@ -31,6 +31,9 @@ Differences from the paper:
   everybody has: uniform with variance 1 / fan_in, biases 0.2, Caffe's normalisation (k = 1, alpha = 1e-4 divided by the five maps).
 
 Relatives:
+* `googlenet_floor`: the paper's table with pools that round down, 112-55-27-13-6, as Caffe2's and the ONNX zoo's "inception_v1" run it
+  (inception_v1/predict_net.pbtxt of caffe2/models); their last 7x7 mean has the 6x6 that are left. They publish no auxiliary heads: these
+  are the paper's.
 * `googlenet_bn`: the world's. Batch norm, no norm layers, 3x3 where the paper has 5x5 (a mistake that its public weights made permanent),
   last pool 2x2, dropout 0.2, auxiliary heads that average to 4x4.
 * `googlenet_naive`: the modules of figure 2a, without reductions: the same outputs of the same convolutions at four times the weights;
@@ -86,12 +89,15 @@ class Variant(NamedTuple):
     """Kernel of the pool after 4e."""
     dropout: float = 0.4
     has_heads: bool = True
+    rounds_up: bool = True
+    """Whether pools of stride 2 count a window that hangs over the edge."""
     table: Mapping[str, Columns] = TABLE_1
     smallest: int = 47
 
 
 GOOGLENETS = {
     "googlenet": Variant(Inception),
+    "googlenet_floor": Variant(Inception, rounds_up=False, smallest=61),
     "googlenet_bn": Variant(
         partial(Inception, unit=BatchNormUnit, kernel5=3), unit=BatchNormUnit, norm=None, last_pool=2, dropout=0.2, smallest=32
     ),
@@ -161,18 +167,19 @@ def googlenet(
     rule, classifier_rule = _rules(variant, init)
     unit = variant.unit
     norm: Callable[[], nn.Module | None] = variant.norm or (lambda: None)
+    max_pool = partial(nn.MaxPool2d, stride=2, ceil_mode=variant.rounds_up)
     stages: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=sequence(conv=unit(in_channels, 64, kernel_size=7, stride=2), pool=_pool(3), norm=norm()),
-        conv2=sequence(reduce=unit(64, 64, kernel_size=1), conv=unit(64, 192, kernel_size=3), norm=norm(), pool=_pool(3)),
+        conv1=sequence(conv=unit(in_channels, 64, kernel_size=7, stride=2), pool=max_pool(3), norm=norm()),
+        conv2=sequence(reduce=unit(64, 64, kernel_size=1), conv=unit(64, 192, kernel_size=3), norm=norm(), pool=max_pool(3)),
     )
     authors_names = _names_of_stem(has_norm=variant.norm is not None)
     channels = 192
     widths: dict[str, int] = {}
     for key, columns in variant.table.items():
         if key == "4a":
-            stages["pool3"], authors_names["pool3/3x3_s2"] = _pool(3), "pool3"
+            stages["pool3"], authors_names["pool3/3x3_s2"] = max_pool(3), "pool3"
         if key == "5a":
-            stages["pool4"], authors_names["pool4/3x3_s2"] = _pool(variant.last_pool), "pool4"
+            stages["pool4"], authors_names["pool4/3x3_s2"] = max_pool(variant.last_pool), "pool4"
         module = variant.module(channels, columns)
         stages[f"inception_{key}"] = module
         authors_names |= _names_of_module(f"inception_{key}", module)
@@ -218,10 +225,6 @@ def _rules(variant: Variant, init: Initialisation) -> tuple[Rule, Rule]:
     if variant.unit is not ConvolutionReLU:
         return normal(0.01), normal(0.01)  # as the world's weights began
     return (he_normal, normal(0.01)) if init == "trainable" else (partial(caffe_xavier, bias=0.2), caffe_xavier)
-
-
-def _pool(kernel_size: int) -> nn.MaxPool2d:
-    return nn.MaxPool2d(kernel_size, stride=2, ceil_mode=True)
 
 
 def _names_of_stem(*, has_norm: bool) -> dict[str, str]:

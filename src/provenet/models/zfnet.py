@@ -18,6 +18,11 @@ reads as a deviation, biases at 0.
 `zfnet_big` has 512, 1024 and 512 maps in conv3, conv4 and conv5: the best single network of the paper's Table 2, and the one that
 courses call ZFNet.
 
+`zfnet_512` is what Caffe2's and ONNX's model zoos call ZFNet-512 (zfnet512/predict_net.pbtxt of caffe2/models): 512 maps in conv3, conv4
+and conv5, 1024 units in fc7, no padding in conv1, norm before pool, pools that round down, 109-54-25-12-12, and a last pool of 2x2.
+Its norm has AlexNet's constants (Caffe2 divides its 5e-4 by the five maps). How it began is not published: here as the paper's, with
+the dropout of 0.5 that the file of a trained network leaves out.
+
 Differences from the paper:
 * it does not print the constants of its contrast normalisation; these are AlexNet's, whose network it began from;
 * the mean image that the paper subtracts is here one mean a channel; `--mean pixel` trains with the image;
@@ -31,17 +36,26 @@ from provenet.models.initialisation import he_normal, initialise, normal
 
 def _table(conv3: int, conv4: int, conv5: int) -> tuple[Convolution, ...]:
     return (
-        Convolution(96, 7, stride=2, padding=1, is_normed=True, is_pooled=True),
-        Convolution(256, 5, stride=2, is_normed=True, is_pooled=True),
+        Convolution(96, 7, stride=2, padding=1, is_normed=True, pool=3),
+        Convolution(256, 5, stride=2, is_normed=True, pool=3),
         Convolution(conv3, 3, padding=1),
         Convolution(conv4, 3, padding=1),
-        Convolution(conv5, 3, padding=1, is_pooled=True),
+        Convolution(conv5, 3, padding=1, pool=3),
     )
 
+
+ZFNET_512 = (
+    Convolution(96, 7, stride=2, is_normed=True, pool=3),
+    Convolution(256, 5, stride=2, is_normed=True, pool=3),
+    Convolution(512, 3, padding=1),
+    Convolution(512, 3, padding=1),
+    Convolution(512, 3, padding=1, pool=2),
+)
 
 ZFNETS = {
     "zfnet": Variant(_table(384, 384, 256), size=224, smallest=47, after_relu="pool, norm"),
     "zfnet_big": Variant(_table(512, 1024, 512), size=224, smallest=47, after_relu="pool, norm"),
+    "zfnet_512": Variant(ZFNET_512, size=224, smallest=59, rounds_down=(1, 2, 5), hidden=(4096, 1024)),
 }
 
 

@@ -104,6 +104,10 @@ def _describe_preprocessing(facts: RunFacts) -> str:
     if not {"size", "resize", "channels"} <= set(seen):
         return ""
     colour = "grey" if seen["channels"] == "1" else "colour"
-    square = f"the shorter side resized to {seen['resize']} pixels, of which the middle {seen['resize']} x {seen['resize']}"
+    sides = f"{seen['resize']} x {seen['resize']}"
+    if seen.get("fit") == "squash":
+        square = f"the whole of it squashed to {sides} pixels"
+    else:
+        square = f"the shorter side resized to {seen['resize']} pixels, of which the middle {sides}"
     window = f", cropped or bordered with black to {seen['size']} x {seen['size']}" if seen["size"] != seen["resize"] else ""
     return f"{square}{window}, in {colour}"

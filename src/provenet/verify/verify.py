@@ -126,7 +126,8 @@ def describe(preprocessing: Preprocessing) -> str:
     scale = "0 to 255" if preprocessing.white == 255 else f"0 to {preprocessing.white:g}"
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
     over = "" if set(preprocessing.std) == {1.0} else f", over {std}"
-    return f"side {preprocessing.resize}, {preprocessing.channel_order} of {scale}, minus {mean}{over}"
+    squashed = "squashed, " if preprocessing.fit == "squash" else ""
+    return f"side {preprocessing.resize}, {squashed}{preprocessing.channel_order} of {scale}, minus {mean}{over}"
 
 
 def _order(net: Classifier, published: PublishedNetwork, traced: dict[str, Traced]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from provenet.errors import BundleError, ProvenetError, is_plain_text, printable, show_path
 from provenet.files import appearing
@@ -27,6 +27,8 @@ from provenet.preprocessing import Preprocessing
 
 FORMAT_VERSION = 1
 HEADER_KEY = "provenet"
+EPSILON = "batch_norm_epsilon"
+"""In the header: what the batch norms add to the variance, where it is not the network's own."""
 LARGEST_HEADER_BYTES = 2**24
 LARGEST_NUM_CLASSES = 100_000
 AGAIN = "the file is damaged or no bundle: make or fetch it again"
@@ -58,7 +60,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
         "classes": list(bundle.classes),
         "provenance": bundle.provenance,
-    }
+    } | _epsilon_to_write(net)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
     if image:
         parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
@@ -97,6 +99,18 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     bundle.network.load_state_dict(tensors, assign=True)
     bundle.network.eval()
     return bundle
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file is a bundle, of whatever version: safetensors with our key in the header. Anything else is none."""
+    try:
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            if header_bytes > min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
+                return False
+            return HEADER_KEY in json.loads(file.read(header_bytes)).get("__metadata__", {})
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return False
 
 
 def _check_file(path: Path, shown: str) -> None:
@@ -162,12 +176,34 @@ def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
         net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels, init="trainable")
         net.cure = None
         net.discard_training_parts()  # they are not written either
+        if EPSILON in header:
+            set_batch_norm_eps(net, header[EPSILON])
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
         return Bundle(net, tuple(classes), preprocessing, provenance), fingerprint
     except KeyError as error:
         raise BundleError(f"{shown}: expected {error} in its header, found none; {AGAIN}") from error
     except ProvenetError as error:
         raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
+
+
+def set_batch_norm_eps(net: Classifier, eps: object) -> None:
+    """Give all batch norms what they add to the variance; weights from elsewhere may have been trained with another than ours."""
+    if not isinstance(eps, float) or not 0 < eps < 1:
+        raise BundleError(f"{EPSILON}: expected a number between 0 and 1, found something else")
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+
+
+def _epsilon_to_write(net: Classifier) -> dict[str, float]:
+    """Only where it is not the one that the network is built with."""
+    usual = {module.eps for module in build_on_meta(net.name).modules() if isinstance(module, nn.BatchNorm2d)}
+    found = {module.eps for module in net.modules() if isinstance(module, nn.BatchNorm2d)}
+    if found == usual:
+        return {}
+    if len(found) > 1:
+        raise BundleError(f"expected batch norms of one epsilon, found {', '.join(map(str, sorted(found)))}; set one for all")
+    return {EPSILON: found.pop()}
 
 
 def _with_mean_image(bundle: Bundle, parts: Tensor, fingerprint: str, shown: str) -> Bundle:
