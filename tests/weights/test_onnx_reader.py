@@ -87,6 +87,8 @@ def only(file):
         (("MaxPool", {"kernel_shape": (3,)}), ("unknown", {"called": "MaxPool"})),
         (("AveragePool", {"kernel_shape": (2, 2), "pads": (1, 1, 1, 1)}), ("avg_pool", {"counts_padding": False, "pads": (1, 1, 1, 1)})),
         (("AveragePool", {"kernel_shape": (2, 2), "count_include_pad": 1}), ("avg_pool", {"counts_padding": True})),
+        (("AveragePool", {"kernel_shape": (1, 1), "strides": (1, 1)}), ("identity", {})),
+        (("AveragePool", {"kernel_shape": (1, 1), "strides": (2, 2)}), ("avg_pool", {"stride": (2, 2)})),
         (("GlobalAveragePool", {}), ("global_average", {})),
         (("GlobalMaxPool", {}), ("unknown", {"called": "GlobalMaxPool"})),
         (("ReduceMean", {"axes": (2, 3)}), ("global_average", {})),
@@ -394,3 +396,98 @@ def test_a_kind_of_numbers_nobody_can_read_is_named_when_it_is_read(read):
     tensors = read([node("Relu", "x", "y")], [packed_integers(1, [2]) + integer(2, 17) + sized(8, "t") + sized(9, b"ab")]).tensors
     with pytest.raises(WeightsError, match="found type 17 of ONNX; take a file with float weights"):
         tensors["t"].read()
+
+
+def test_the_widths_of_a_pad_that_are_worked_out(read):
+    # as PyTorch writes nn.ZeroPad2d((1, 2, 3, 4)) since opset 11: zeros in front, pairs, the last axis first, and all of it turned round
+    chain = [
+        constant("given", [1, 2, 3, 4]),
+        constant("four", [4]),
+        node("ConstantOfShape", "four", "zeros", value=tensor("", [0], INT64)),
+        node("Concat", "given zeros", "all", axis=0),
+        constant("pairs", [-1, 2]),
+        node("Reshape", "all pairs", "table"),
+        constant("first", [0]),
+        constant("last", [-1]),
+        constant("end", [-(2**63) + 1]),
+        node("Slice", "table last end first last", "reversed"),
+        node("Transpose", "reversed", "turned", perm=(1, 0)),
+        constant("flat", [-1]),
+        node("Reshape", "turned flat", "line"),
+        node("Cast", "line", "widths", to=7),
+        tensor_of("low", 0.0),
+        node("Pad", "x widths low", "y", mode="constant"),
+    ]
+    assert only(read(chain)).settings == {"pads": (3, 1, 4, 2), "value": 0.0}
+
+
+def tensor_of(name, number):
+    return node("Constant", "", name, value_float=float(number))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        node("ConstantOfShape", "huge", "widths", value=tensor("", [0], INT64)),
+        node("ConstantOfShape", "four", "widths"),  # of floats
+        node("Reshape", "four pairs", "widths"),
+        node("Gather", "four huge", "widths"),
+        node("Slice", "four four", "widths"),
+        node("Squeeze", "four", "widths", axes=(7,)),
+        node("Mod", "four four", "widths"),
+    ],
+)
+def test_arithmetic_that_cannot_be_done_is_unknown(read, broken):
+    tensors = [tensor("four", [4], INT64), tensor("huge", [2**40, 2**40], INT64), tensor("pairs", [-1, 2], INT64)]
+    assert kinds(read([broken, node("Pad", "x widths", "y")], tensors)) == ["unknown", "unknown"]
+
+
+def test_a_weight_turned_round_a_thousand_times_is_unknown(read):
+    turns = [node("Transpose", f"w{k}", f"w{k + 1}", perm=(1, 0)) for k in range(1000)]
+    nodes = [ROWS, *turns, node("MatMul", "rows w1000", "y")]
+    assert kinds(read(nodes, [tensor("w0", WIDE)]))[-1] == "unknown"
+
+
+# Networks as the ONNX model zoo has them: https://github.com/onnx/models, validated/vision/classification
+
+
+def test_alexnet_as_caffe2_exported_it(read):
+    # bvlcalexnet-3: no Reshape, Gemm flattens; a pool that rounds up is one with pads at its end
+    inputs = [value("data_0", (1, 3, 224, 224)), value("conv1_w_0", WEIGHT.shape), value("conv1_b_0", (4,)), value("fc_w_0", (5, 4 * 9))]
+    wide = RNG.normal(size=(5, 36)).astype(np.float32)
+    nodes = [
+        node("Conv", "data_0 conv1_w_0 conv1_b_0", "conv1_1", kernel_shape=(3, 3), strides=(1, 1), pads=(0, 0, 0, 0), group=1),
+        node("Relu", "conv1_1", "conv1_2"),
+        node("LRN", "conv1_2", "norm1_1", alpha=1e-4, beta=0.75, bias=1.0, size=5),
+        node("MaxPool", "norm1_1", "pool1_1", kernel_shape=(3, 3), pads=(0, 0, 1, 1), strides=(2, 2)),
+        node("Gemm", "pool1_1 fc_w_0 fc_b_0", "fc_1", transB=1, broadcast=1),
+        node("Dropout", "fc_1", "fc_2 _fc_mask_1", is_test=1, ratio=0.5),
+        node("Softmax", "fc_2", "prob_1"),
+    ]
+    tensors = [tensor("conv1_w_0", WEIGHT), tensor("conv1_b_0", BIAS), tensor("fc_w_0", wide), tensor("fc_b_0", FIVE)]
+    file = read(nodes, tensors, inputs, outputs=["prob_1"], opset=3)
+    expected = ["convolution", "relu", "response_norm", "max_pool", "flatten", "linear", "dropout", "softmax"]
+    assert kinds(file) == expected
+    newer = [
+        *nodes[:4],
+        node("Reshape", "pool1_1 OC2_DUMMY_1", "OC2_DUMMY_0"),
+        node("Gemm", "OC2_DUMMY_0 fc_w_0 fc_b_0", "fc_1", transB=1),
+        *nodes[5:],
+    ]
+    tensors.append(tensor("OC2_DUMMY_1", [1, 36], INT64))
+    assert kinds(read(newer, tensors, inputs, outputs=["prob_1"], opset=9)) == expected
+    assert file.graph.operations[2].settings["alpha"] == pytest.approx(2e-5)
+
+
+def test_the_scale_behind_caffe2s_batch_norm(read):
+    # inception-v2: Caffe's Scale layer as Unsqueeze of a constant, Mul and Add
+    nodes = [
+        node("BatchNormalization", "x s b m v", "bn", epsilon=1e-5, is_test=1),
+        node("Unsqueeze", "sc_w", "OC2_DUMMY_0", axes=(1, 2)),
+        node("Mul", "bn OC2_DUMMY_0", "sc"),
+        node("Unsqueeze", "sc_b", "OC2_DUMMY_1", axes=(1, 2)),
+        node("Add", "sc OC2_DUMMY_1", "y"),
+    ]
+    file = read(nodes, [tensor(name, np.ones(3)) for name in ("s", "b", "m", "v", "sc_w", "sc_b")], opset=7)
+    assert kinds(file) == ["batch_norm", "scale", "scale"]
+    assert [list(operation.weights) for operation in file.graph.operations[1:]] == [["scale"], ["shift"]]

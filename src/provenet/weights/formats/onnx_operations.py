@@ -198,6 +198,8 @@ class Operations:
         settings = _window(node, kernel) if kernel and len(kernel) == 2 else None
         if settings is None or settings.pop("dilation") != (1, 1) or self.num_axes(node) == ROWS:
             return False
+        if settings == {"kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0)}:
+            return self._simple(node, "identity")  # PyTorch's adaptive pools, where there is nothing to do
         settings["rounds_up"] = bool(node.integer("ceil_mode", 0))
         if node.kind == "MaxPool":
             return self._simple(node, "max_pool", MAPS, **settings)
