@@ -108,8 +108,9 @@ def _advice(bundle: Bundle, to: Library, theirs: str, path: Path) -> list[str]:
     else:
         call = f"keras.applications.{theirs}({f'{classes}, ' if classes else ''}weights=FILE)"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (rule.mean, rule.std))
-    return [
-        f"to load it: {call}",
-        f"what it expects of a picture: shorter side {rule.resize}, centre {rule.size}x{rule.size}, {rule.interpolation}, "
-        f"{rule.channel_order}, white {rule.white:g}, less {mean}, over {std}; its {net.num_classes} classes stay in the bundle",
-    ]
+    first = f"shorter side {rule.resize}" if rule.fit == "short side" else f"squashed to {rule.resize}x{rule.resize}"
+    expects = (
+        f"{first}, centre {rule.size}x{rule.size}, {rule.interpolation}, {rule.channel_order}, white {rule.white:g}, "
+        f"less {mean}, over {std}; its {net.num_classes} classes stay in the bundle"
+    )
+    return [f"to load it: {call}", f"what it expects of a picture: {expects}"]

@@ -82,8 +82,8 @@ def import_weights(
     """Read a file of weights of torchvision, timm, Keras, the ONNX model zoo, Caffe or the authors, as a bundle with its network.
 
     The network is recognised; `as_` names it. `without` are patterns of names, on either side, that may be left over. `preprocessing` is
-    one of `PREPROCESSINGS` or a whole one, else that of the published set or of its library. `classes` are names, or a file of one a line; else
-    ImageNet's for a thousand. Raises WeightsError with one line for a file that cannot be used, ModelError for an unknown network.
+    one of `PREPROCESSINGS` or a whole one, else that of the published set or of its library. `classes` are names, or a file of one a line;
+    else ImageNet's for a thousand. Raises WeightsError with one line for a file that cannot be used, ModelError for an unknown network.
     """
     path = Path(path)
     file = open_foreign(path)
@@ -100,23 +100,28 @@ def import_weights(
     net.cure = None
     net.eval()
     report = ImportReport(
-        file=show_path(path), format=file.format, dialect=found.dialect, network=net.name, why=found.why, also_fit=found.also_fit,
-        tag=known.tag if known else None, preprocessing=reason, classes=whose, notes=tuple(notes), left_out=found.dropped + found.theirs_left,
+        file=show_path(path),
+        format=file.format,
+        dialect=found.dialect,
+        network=net.name,
+        why=found.why,
+        also_fit=found.also_fit,
+        tag=known.tag if known else None,
+        preprocessing=reason,
+        classes=whose,
+        notes=tuple(notes),
+        left_out=found.dropped + found.theirs_left,
         fresh=found.ours_left,
-    )  # fmt: skip
-    provenance = {
-        "imported": {
-            "file": printable(path.name), "sha256": digest, "format": file.format, "dialect": found.dialect, "tag": report.tag,
-            "notes": list(report.notes), "version": __version__,
-        }
-    }  # fmt: skip
+    )
+    source = {"file": printable(path.name), "sha256": digest, "format": file.format, "dialect": found.dialect, "tag": report.tag}
+    provenance = {"imported": source | {"notes": list(report.notes), "version": __version__}}
     return Bundle(net, names, rule, provenance), report
 
 
 def _fill(net: Classifier, found: Found, file: ForeignFile) -> list[str]:
     """Put the file's numbers into the network, which gets memory by that; what was rewritten."""
-    fresh = dict(build_network(net.name, num_classes=net.num_classes, in_channels=net.input_spec.channels, init="trainable").state_dict()) \
-        if found.ours_left else {}  # fmt: skip
+    shape = {"num_classes": net.num_classes, "in_channels": net.input_spec.channels}
+    fresh = dict(build_network(net.name, **shape, init="trainable").state_dict()) if found.ours_left else {}
     if found.dialect == "provenet":
         notes: list[str] = []
         assert found.naming
@@ -189,7 +194,7 @@ def _classes(given: Sequence[str] | str | os.PathLike[str] | None, count: int) -
     if isinstance(given, str | os.PathLike):
         shown = show_path(given)
         try:
-            if os.path.getsize(given) > LARGEST_CLASS_FILE_BYTES:
+            if Path(given).stat().st_size > LARGEST_CLASS_FILE_BYTES:
                 raise SettingsError(f"{shown}: expected a name of a class on each line, found a file of many megabytes")
             given = Path(given).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

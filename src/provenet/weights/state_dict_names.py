@@ -140,15 +140,20 @@ def _layers(net: Classifier) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
+def _leaves(module: nn.Module, *, all_of_them: bool) -> tuple[str, ...]:
+    """What a layer has by name; of ours all, of others what their like has."""
+    if all_of_them:
+        own = [name for pairs in (module.named_parameters, module.named_buffers) for name, _ in pairs(recurse=False)]
+        return tuple(name for name in own if name != "num_batches_tracked")
+    return ("weight", "bias", "running_mean", "running_var") if isinstance(module, nn.BatchNorm2d) else ("weight", "bias")
+
+
 def _naming(dialect: str, net: Classifier, names: Mapping[str, str], leave_out: tuple[str, ...]) -> Naming:
     layers: dict[str, dict[str, Place]] = {}
     for path, module in _layers(net):
         if path not in names:
             continue
-        leaves = ("weight", "bias", "running_mean", "running_var") if isinstance(module, nn.BatchNorm2d) else ("weight", "bias")
-        if dialect == "provenet":
-            leaves = tuple(name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)))
-            leaves = tuple(leaf for leaf in leaves if leaf != "num_batches_tracked")
+        leaves = _leaves(module, all_of_them=dialect == "provenet")
         layers[path] = {}
         for leaf in leaves:
             # a convolution of ours without bias may have one there: it goes into the batch norm that follows
