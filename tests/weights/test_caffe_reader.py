@@ -87,10 +87,11 @@ def kinds(file):
         (("Pooling", (POOLING, integer(1, 2) + integer(2, 3))), ("unknown", {"called": "Pooling"})),
         (("Pooling", (POOLING, b"")), ("unknown", {"called": "Pooling"})),
         (
-            ("LRN", (LRN, integer(1, 4) + real(2, 0.5) + real(3, 0.25) + real(5, 2))),
-            ("response_norm", {"size": 4, "alpha": 0.125, "beta": 0.25, "k": 2}),
+            ("LRN", (LRN, integer(1, 3) + real(2, 0.75) + real(3, 0.25) + real(5, 2))),
+            ("response_norm", {"size": 3, "alpha": 0.25, "beta": 0.25, "k": 2}),
         ),
         (("LRN", (LRN, b"")), ("response_norm", {"size": 5, "alpha": 0.2, "beta": 0.75, "k": 1})),
+        (("LRN", (LRN, integer(1, 4))), ("unknown", {"called": "LRN"})),
         (("LRN", (LRN, integer(4, 1))), ("unknown", {"called": "LRN"})),
         (("ReLU", (123, b"")), ("relu", {})),
         (("ReLU", (123, real(1, 0.1))), ("unknown", {"called": "ReLU"})),
@@ -284,6 +285,23 @@ def test_doubles_and_numbers_not_packed(read):
 def test_blobs_of_other_layers_and_of_layers_of_one_name(read):
     file = read([DATA, layer("PReLU", "p", "data", "y", [[0.25]]), FEW, FEW])
     assert list(file.tensors) == ["p/0", "last.weight", "last.weight@3"]
+
+
+def test_what_comes_behind_the_answer_is_not_the_answer(read):
+    fully = layer("InnerProduct", "fc", "data", "fc", [MATRIX], param=(INNER, integer(2, 0)))
+    aside = layer("Sigmoid", "aside", "data", "aside")
+    for end in ([], [layer("Softmax", "prob", "fc", "prob")]):
+        graph = read([DATA, fully, *end, aside]).graph
+        assert graph.operations[graph.result].name == ("prob" if end else "fc")
+        assert graph.operations[-1].name == "aside"
+
+
+def test_how_old_data_layers_prepare_pictures(read):
+    data = old_layer(12, "data", "", "data label", image_data=(15, real(2, 0.5) + sized(3, "mean.binaryproto") + integer(5, 8)))
+    convolution = old_layer(4, "conv1", "data", "conv1", [WEIGHT, BIAS], convolution=(10, integer(4, 3)))
+    file = read([data, convolution], old=True)
+    assert file.metadata == {"name": "net", "mean_file": "mean.binaryproto", "scale": "0.5"}
+    assert file.graph.input_shape == (3, 8, 8)
 
 
 # Harm

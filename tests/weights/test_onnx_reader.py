@@ -95,9 +95,10 @@ def only(file):
         (("ReduceMean", {"axes": (-1, -2), "keepdims": 1}), ("global_average", {})),
         (("ReduceMean", {"axes": (1,)}), ("unknown", {"called": "ReduceMean"})),
         (
-            ("LRN", {"size": 4, "alpha": 0.5, "beta": 0.25, "bias": 2.0}),
-            ("response_norm", {"size": 4, "alpha": 0.125, "beta": 0.25, "k": 2.0}),
+            ("LRN", {"size": 5, "alpha": 0.5, "beta": 0.25, "bias": 2.0}),
+            ("response_norm", {"size": 5, "alpha": 0.1, "beta": 0.25, "k": 2.0}),
         ),
+        (("LRN", {"size": 4}), ("unknown", {"called": "LRN"})),
         (("Relu", {}), ("relu", {})),
         (("LeakyRelu", {"alpha": 0.1}), ("unknown", {"called": "LeakyRelu"})),
         (("Identity", {}), ("identity", {})),

@@ -218,10 +218,14 @@ class Operations:
         return True
 
     def response_norm(self, node: Node) -> bool:
-        """LRN: ONNX divides alpha by the size, so it multiplies the mean of squares; ours multiplies their sum."""
+        """LRN: ONNX divides alpha by the size, so it multiplies the mean of squares; ours multiplies their sum.
+
+        An even number of neighbours lies otherwise there than with torch, so it is unknown.
+        """
         size = node.integer("size", 0)
         alpha, beta, k = node.real("alpha", 1e-4), node.real("beta", 0.75), node.real("bias", 1.0)
-        return size > 0 and self._simple(node, "response_norm", size=size, alpha=alpha / size, beta=beta, k=k)
+        is_odd = 0 < size < LARGEST_WINDOW_PIXELS and size % 2 == 1
+        return is_odd and self._simple(node, "response_norm", size=size, alpha=alpha / size, beta=beta, k=k)
 
     def concatenate(self, node: Node) -> bool:
         """Concat of maps by channels."""
