@@ -81,8 +81,7 @@ def with_reason(found: Found, file: ForeignFile, as_: str | None) -> Found:
     if as_:
         return replace(found, why="--as names it")
     network, dialect = found.net.name, found.dialect
-    family = re.match("[a-z]+", network)
-    relatives = [other for other in NETWORKS if family and other.startswith(family[0]) and other != network]
+    relatives = [other for other in NETWORKS if other != network and _family(other) == _family(network)]
     also = [other for other in relatives if signature(other) == signature(network)]
     stem = file.path.stem.lower()
     if dialect in ("authors", "provenet") and (told := [name for name in also if name in stem]) and network not in stem:
@@ -96,6 +95,12 @@ def with_reason(found: Found, file: ForeignFile, as_: str | None) -> Found:
     if also:
         why += ", of networks with equal tensors the likeliest"
     return replace(found, why=why, also_fit=tuple(also))
+
+
+def _family(network: str) -> str:
+    """Networks that may have equal tensors."""
+    word = re.split("[^a-z]", network)[0]
+    return {"caffenet": "alexnet", "plain": "resnet"}.get(word, word)
 
 
 def _same_shape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
@@ -114,9 +119,11 @@ def _prefixes(file: ForeignFile) -> list[str]:
 
 
 def _ends(net: Classifier) -> tuple[str, str]:
-    """Paths of the first and the last layer with weights."""
-    paths = [path for path, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear) and not is_for_training(net, path)]
-    return (paths[0], paths[-1]) if paths else ("", "")
+    """Paths of the first layer with weights, and of the last where it gives a number for each class."""
+    layers = [(path, module) for path, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    layers = [(path, module) for path, module in layers if not is_for_training(net, path)]
+    (first, _), (last, module) = layers[0], layers[-1]
+    return first, last if len(module.get_parameter("weight")) == net.num_classes else ""
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

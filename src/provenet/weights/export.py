@@ -1,5 +1,6 @@
 """A bundle's weights as a file that torchvision, timm or Keras loads, for the networks that they have."""
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,12 +31,13 @@ LIBRARIES = {
 """The networks of each, ours -> theirs; how it names their parameters; and the kinds of file that it loads, the usual one first."""
 
 
-def export_weights(bundle: Bundle, to: Library, path: Path) -> list[str]:
+def export_weights(bundle: Bundle, to: Library, path: str | os.PathLike[str]) -> list[str]:
     """Write the weights as that library names and lays them out; what its user has to know, a line each.
 
     A file of weights holds neither preprocessing nor class names: the lines say them. Read back by `import_weights`, it gives the same
     numbers to the bit. Raises SettingsError for a network that the library does not have.
     """
+    path = Path(path)
     if to not in LIBRARIES:
         raise SettingsError(f"--to: expected {', '.join(get_args(Library))}, found {to!r}; {suggest(to, LIBRARIES)}")
     networks, namings, suffixes = LIBRARIES[to]

@@ -83,6 +83,9 @@ def authors_names(net: Classifier) -> list[Naming]:
     for theirs, path in net.authors_names.items():
         if path in layers:
             (scales if theirs.startswith("scale") else first).setdefault(path, theirs)
+    for path in layers:
+        if "." not in path:  # the stage has their name already: fc8
+            first.setdefault(path, path)
     heads = ("loss1*", "loss2*", STATISTICS)
     namings = [_naming("authors", net, first, heads)]
     if scales:
@@ -136,7 +139,7 @@ def translate(path: str, table: Mapping[str, str]) -> str | None:
 def _layers(net: Classifier) -> Iterator[tuple[str, nn.Module]]:
     """Layers with weights, those for training left out."""
     for path, module in net.named_modules():
-        if module._parameters and path.partition(".")[0] not in net.training_parts:
+        if (module._parameters or module._buffers) and path.partition(".")[0] not in net.training_parts:
             yield path, module
 
 
