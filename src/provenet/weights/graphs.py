@@ -27,6 +27,8 @@ Shape = tuple[int, ...]
 PICTURE = -1
 HANDED_ON = ("dropout", "identity", "flatten")
 """Operations that change no number."""
+KNOWN_KINDS = (*HANDED_ON, "convolution", "linear", "batch_norm", "relu", "max_pool", "response_norm", "add", "concatenate", "softmax")
+"""What a step of ours and an operation of a file call alike."""
 DIGITS = 6  # of constants that are compared: files hold them in float32
 
 
@@ -104,6 +106,8 @@ def _operation_of_step(step: Step, modules: Mapping[str, nn.Module]) -> Operatio
         settings = {name: getattr(module, name) for name in ("size", "alpha", "beta", "k")}
     elif kind == "mean":
         kind = "global_average"
+    elif kind not in KNOWN_KINDS:
+        kind, settings = "unknown", {"called": kind, "shape": step.output}
     weights = {"weight": _shape_only(step)} if isinstance(module, nn.Conv2d | nn.Linear) else {}
     return Operation(kind, step.module if isinstance(module, nn.Conv2d | nn.Linear) else step.name, reads, settings, weights)
 
@@ -220,7 +224,7 @@ class _Builder:
         if kind == "concatenate":
             return node(kind, (sum(shape[0] for shape in shapes), *before[1:]))
         called = settings.get("called", kind)
-        return node("unknown", before, called=f"{called} {dict(settings) if kind != 'unknown' else ''}".strip())
+        return node("unknown", settings.get("shape", before), called=f"{called} {dict(settings) if kind != 'unknown' else ''}".strip())
 
     def _window(
         self, operation: Operation, before: Shape, padding: tuple[tuple[int, ...], float] | None, *, is_convolution: bool
@@ -271,7 +275,9 @@ class Comparison:
             reads = [PICTURE if before == PICTURE else found[before] for before in node.reads]
             if node.kind == "add":
                 reads.sort()
-            key = node.kind, node.settings, node.shape, *reads
+            key: tuple[Any, ...] = (node.kind, node.settings, node.shape, *reads)
+            if node.kind == "unknown":
+                key = (object(),)  # two that nobody knows are never known to be the same
             found.append(self._numbers.setdefault(key, len(self._numbers)))
         return found
 

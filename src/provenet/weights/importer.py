@@ -20,9 +20,10 @@ from provenet.version import __version__
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
 from provenet.weights.formats.opening import open_foreign
+from provenet.weights.found import Found
 from provenet.weights.imagenet import imagenet_classes
 from provenet.weights.placing import place
-from provenet.weights.recognise import Found, recognise
+from provenet.weights.recognise import recognise
 from provenet.weights.sources import WeightSet, set_of_file
 
 IMAGENET_CLASSES = 1000
