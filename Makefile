@@ -11,7 +11,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "provenet: expected Python 3.11 or 3.12 on the path, found neither; install one, or name it: make PYTHON=..." >&2; exit 2; }
 endef
 
-.PHONY: demo test check peers docs format clean
+.PHONY: demo test check peers accuracy docs format clean
 
 demo: $(VENV)/installed  ## train on real pictures, evaluate, predict: about a minute
 	$(BIN)/python tools/demo.py
@@ -32,6 +32,9 @@ check: $(VENV)/installed  ## everything that must hold before a change is shared
 
 peers: $(PEERS)/installed  ## the networks against other implementations of them, with the same weights; evaluation's pixels against torchvision's
 	$(PEERS)/bin/pytest tests/peers
+
+accuracy: $(VENV)/installed  ## published weights found in PROVENET_WEIGHTS, on ImageNet's validation pictures: make accuracy DATA=FOLDER
+	$(BIN)/python tools/accuracy.py "$(DATA)" $(TAGS)
 
 docs: $(VENV)/installed  ## write the pages that are measured or made from data: networks.md, claims.md and its translation
 	$(BIN)/python tools/write_networks_page.py

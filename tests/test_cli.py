@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from conftest import take, write_class_folders
-from provenet import cli, summarize
+from provenet import cli, cli_weights, summarize
 from provenet.__main__ import run as run_command
 
 
@@ -298,7 +298,16 @@ def test_the_options_are_decided_on_purpose():
         "evaluate": "bundle data split report skip_broken device json",
         "predict": "bundle images csv json skip_broken device",
     }
-    assert {name for name in cli.app if not name.startswith("-")} == set(commands)
+    of_weights = {name: cli_weights.weights[name].default_command for name in cli_weights.weights if not name.startswith("-")}
+    assert {name: " ".join(inspect.signature(function).parameters) for name, function in of_weights.items()} == {
+        "list": "patterns json",
+        "show": "tag json",
+        "fetch": "tag output mirror proxy json",
+        "import": "file output as_ without preprocessing classes json",
+        "export": "bundle to output json",
+        "publish": "bundle to card private json",
+    }
+    assert {name for name in cli.app if not name.startswith("-")} == {*commands, "weights"}
 
 
 def test_a_summary_in_json_has_what_was_promised(capsys):

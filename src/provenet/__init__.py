@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from provenet.verify.verify import verify
     from provenet.weights.bundle import load_bundle
     from provenet.weights.create import create_model
+    from provenet.weights.export import export_weights
+    from provenet.weights.importer import import_weights
 
 __all__ = [
     "Distortion",
@@ -51,6 +53,8 @@ __all__ = [
     "difference",
     "draw",
     "evaluate",
+    "export_weights",
+    "import_weights",
     "list_models",
     "load_bundle",
     "open_data",
@@ -76,6 +80,8 @@ _HOMES = {
     "difference": "provenet.comparison.difference:difference",
     "draw": "provenet.drawing.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
+    "export_weights": "provenet.weights.export:export_weights",
+    "import_weights": "provenet.weights.importer:import_weights",
     "list_models": "provenet.models.catalog:list_models",
     "load_bundle": "provenet.weights.bundle:load_bundle",
     "open_data": "provenet.data.sources:open_data",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from provenet.cli_weights import weights
 from provenet.errors import ProvenetError, complain, printable
 from provenet.runs.wishes import NO_WISHES, Wishes
 from provenet.version import __version__
@@ -33,6 +34,8 @@ app = App(
     suppress_keyboard_interrupt=False,
     help_format="plaintext",  # Markdown costs a fifth more time of --help
 )
+
+app.command(weights)
 
 
 @app.command

@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 import torchvision.models as torchvision
+from answers import agree, disturb, make_photographs
 from safetensors.torch import save_file
 
-from answers import agree, disturb, make_photographs
 from provenet.weights.bundle import load_bundle, save_bundle
 from provenet.weights.export import export_weights
 from provenet.weights.importer import import_weights

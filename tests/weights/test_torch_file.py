@@ -182,7 +182,7 @@ def test_compressed_parts_are_not_unpacked(tmp_path):
 
 
 def test_scripted_programs_and_other_archives(tmp_path):
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="jit"):
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "w.pt"))
     with pytest.raises(WeightsError, match="TorchScript"):
         read_torch(tmp_path / "w.pt")

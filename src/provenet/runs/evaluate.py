@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from provenet.runs.report import check_report_path, evaluation_facts, find_run_f
 from provenet.runs.watcher import Silent, Watcher, follow
 from provenet.runtime import choose_device, place
 from provenet.weights.bundle import Bundle, load_bundle
+from provenet.weights.imagenet import named_as_in
 
 
 def evaluate_bundle(
@@ -37,6 +39,8 @@ def evaluate_bundle(
     `split` is `train`, `val`, `test` or `all`; by default `test`, else `val`, else all, but of the folder it was trained on only what
     was held out. `val` also finds what was held out of a set that has no validation pictures of its own.
 
+    A network of ImageNet's thousand classes finds them by WordNet's numbers too, which are the names of that set's folders.
+
     `report` is an HTML file to write, with the confusions, the calibration and the worst mistakes as pictures.
     """
     watcher = watcher or Silent()
@@ -50,7 +54,8 @@ def evaluate_bundle(
     for note in data_set.notes:
         watcher.note(note)
     chosen = choose_split(data_set, split, bundle, watcher)
-    images = chosen.images.with_classes(bundle.classes)
+    images = chosen.images.with_classes(named_as_in(chosen.images.classes, bundle.classes))
+    images = replace(images, classes=bundle.classes)
     squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
     place(bundle.network, chosen_device)

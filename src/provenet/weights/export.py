@@ -1,5 +1,6 @@
 """A bundle's weights as a file that torchvision, timm or Keras loads, for the networks that they have."""
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,12 +31,13 @@ LIBRARIES = {
 """The networks of each, ours -> theirs; how it names their parameters; and the kinds of file that it loads, the usual one first."""
 
 
-def export_weights(bundle: Bundle, to: Library, path: Path) -> list[str]:
+def export_weights(bundle: Bundle, to: Library, path: str | os.PathLike[str]) -> list[str]:
     """Write the weights as that library names and lays them out; what its user has to know, a line each.
 
     A file of weights holds neither preprocessing nor class names: the lines say them. Read back by `import_weights`, it gives the same
     numbers to the bit. Raises SettingsError for a network that the library does not have.
     """
+    path = Path(path)
     if to not in LIBRARIES:
         raise SettingsError(f"--to: expected {', '.join(get_args(Library))}, found {to!r}; {suggest(to, LIBRARIES)}")
     networks, namings, suffixes = LIBRARIES[to]
@@ -108,8 +110,9 @@ def _advice(bundle: Bundle, to: Library, theirs: str, path: Path) -> list[str]:
     else:
         call = f"keras.applications.{theirs}({f'{classes}, ' if classes else ''}weights=FILE)"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (rule.mean, rule.std))
-    return [
-        f"to load it: {call}",
-        f"what it expects of a picture: shorter side {rule.resize}, centre {rule.size}x{rule.size}, {rule.interpolation}, "
-        f"{rule.channel_order}, white {rule.white:g}, less {mean}, over {std}; its {net.num_classes} classes stay in the bundle",
-    ]
+    first = f"shorter side {rule.resize}" if rule.fit == "short side" else f"squashed to {rule.resize}x{rule.resize}"
+    expects = (
+        f"{first}, centre {rule.size}x{rule.size}, {rule.interpolation}, {rule.channel_order}, white {rule.white:g}, "
+        f"less {mean}, over {std}; its {net.num_classes} classes stay in the bundle"
+    )
+    return [f"to load it: {call}", f"what it expects of a picture: {expects}"]

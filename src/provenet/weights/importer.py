@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import PREPROCESSINGS, Preprocessing
 from provenet.version import __version__
-from provenet.weights.bundle import Bundle
+from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
 from provenet.weights.formats.opening import open_foreign
+from provenet.weights.imagenet import imagenet_classes
 from provenet.weights.placing import place
 from provenet.weights.recognise import Found, recognise
 from provenet.weights.sources import WeightSet, set_of_file
@@ -82,10 +82,12 @@ def import_weights(
     """Read a file of weights of torchvision, timm, Keras, the ONNX model zoo, Caffe or the authors, as a bundle with its network.
 
     The network is recognised; `as_` names it. `without` are patterns of names, on either side, that may be left over. `preprocessing` is
-    one of `PREPROCESSINGS` or a whole one, else that of the published set or of its library. `classes` are names, or a file of one a line; else
-    ImageNet's for a thousand. Raises WeightsError with one line for a file that cannot be used, ModelError for an unknown network.
+    one of `PREPROCESSINGS` or a whole one, else that of the published set or of its library. `classes` are names, or a file of one a line;
+    else ImageNet's for a thousand. Raises WeightsError with one line for a file that cannot be used, ModelError for an unknown network.
     """
     path = Path(path)
+    if is_bundle(path):
+        return _of_a_bundle(path, as_)
     file = open_foreign(path)
     found = recognise(file, as_, without)
     net = found.net
@@ -100,23 +102,49 @@ def import_weights(
     net.cure = None
     net.eval()
     report = ImportReport(
-        file=show_path(path), format=file.format, dialect=found.dialect, network=net.name, why=found.why, also_fit=found.also_fit,
-        tag=known.tag if known else None, preprocessing=reason, classes=whose, notes=tuple(notes), left_out=found.dropped + found.theirs_left,
+        file=show_path(path),
+        format=file.format,
+        dialect=found.dialect,
+        network=net.name,
+        why=found.why,
+        also_fit=found.also_fit,
+        tag=known.tag if known else None,
+        preprocessing=reason,
+        classes=whose,
+        notes=tuple(notes),
+        left_out=found.dropped + found.theirs_left,
         fresh=found.ours_left,
-    )  # fmt: skip
-    provenance = {
-        "imported": {
-            "file": printable(path.name), "sha256": digest, "format": file.format, "dialect": found.dialect, "tag": report.tag,
-            "notes": list(report.notes), "version": __version__,
-        }
-    }  # fmt: skip
+    )
+    source = {"file": printable(path.name), "sha256": digest, "format": file.format, "dialect": found.dialect, "tag": report.tag}
+    provenance = {"imported": source | {"notes": list(report.notes), "version": __version__}}
     return Bundle(net, names, rule, provenance), report
+
+
+def _of_a_bundle(path: Path, as_: str | None) -> tuple[Bundle, ImportReport]:
+    bundle = load_bundle(path)
+    if as_ not in (None, bundle.network.name):
+        raise WeightsError(f"{show_path(path)}: expected weights of {as_}, found a bundle of {bundle.network.name}; leave --as out")
+    report = ImportReport(
+        file=show_path(path),
+        format="bundle",
+        dialect="provenet",
+        network=bundle.network.name,
+        why="it is a bundle, which says so",
+        also_fit=(),
+        tag=None,
+        preprocessing="the bundle's own",
+        classes="the bundle's own",
+        notes=(),
+        left_out=(),
+        fresh=(),
+    )
+    return bundle, report
 
 
 def _fill(net: Classifier, found: Found, file: ForeignFile) -> list[str]:
     """Put the file's numbers into the network, which gets memory by that; what was rewritten."""
-    fresh = dict(build_network(net.name, num_classes=net.num_classes, in_channels=net.input_spec.channels, init="trainable").state_dict()) \
-        if found.ours_left else {}  # fmt: skip
+    shape = {"num_classes": net.num_classes, "in_channels": net.input_spec.channels}
+    fresh = dict(build_network(net.name, **shape, init="trainable").state_dict()) if found.ours_left else {}
     if found.dialect == "provenet":
         notes: list[str] = []
         assert found.naming
@@ -189,7 +217,7 @@ def _classes(given: Sequence[str] | str | os.PathLike[str] | None, count: int) -
     if isinstance(given, str | os.PathLike):
         shown = show_path(given)
         try:
-            if os.path.getsize(given) > LARGEST_CLASS_FILE_BYTES:
+            if Path(given).stat().st_size > LARGEST_CLASS_FILE_BYTES:
                 raise SettingsError(f"{shown}: expected a name of a class on each line, found a file of many megabytes")
             given = Path(given).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -198,12 +226,6 @@ def _classes(given: Sequence[str] | str | os.PathLike[str] | None, count: int) -
     if len(given) != count or len(set(given)) != count or not all(map(is_plain_text, given)):
         raise SettingsError(f"classes: expected {count} names, each another, found {len(given)} with {len(set(given))} different")
     return tuple(given), "as given"
-
-
-@cache
-def imagenet_classes() -> tuple[str, ...]:
-    """Short names of the thousand classes of ILSVRC 2012, by their order of WordNet numbers, as torchvision has them."""
-    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 def _sha256(path: Path) -> str:

@@ -37,12 +37,14 @@ CLASSES: dict[type[nn.Module], str] = {nn.Conv2d: "conv2d", nn.Linear: "dense", 
 
 def keras_names(net: Classifier) -> list[Naming]:
     """The namings of Keras' ages for a VGG or a ResNet of bottlenecks, today's first; of other networks none."""
-    layers = {path: module for path, module in net.named_modules() if isinstance(module, tuple(LEAVES))}
+    layers: dict[str, nn.Module] = {
+        path: module for path, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+    }
     if net.name.startswith("vgg") and not net.name.endswith("_bn"):
         today = {path: VGG_HEAD.get(path) or path.replace("conv", "block", 1).replace(".", "_") for path in layers}
         return [
-            _naming("keras", net, layers, today, EPSILON_TODAY),
-            _naming("keras by number", net, layers, _numbered(layers), EPSILON_TODAY),
+            _naming("keras", layers, today, EPSILON_TODAY),
+            _naming("keras by number", layers, _numbered(layers), EPSILON_TODAY),
         ]
     if not any(path.endswith("block1.conv3") for path in layers):
         return []
@@ -50,9 +52,9 @@ def keras_names(net: Classifier) -> list[Naming]:
     today = {path: _today(path) for path in layers}
     authors = {path: name for name, path in net.authors_names.items() if not name.startswith("scale")}
     return [
-        _naming("keras", net, layers, today, EPSILON_TODAY),
-        _naming("keras of 2016", net, layers, {path: authors[path] for path in layers}, EPSILON_2016),
-        _naming("keras by number", net, layers, _numbered(layers), EPSILON_TODAY),
+        _naming("keras", layers, today, EPSILON_TODAY),
+        _naming("keras of 2016", layers, {path: authors[path] for path in layers}, EPSILON_2016),
+        _naming("keras by number", layers, _numbered(layers), EPSILON_TODAY),
     ]
 
 
@@ -98,7 +100,7 @@ def _class_of(module: nn.Module) -> type[nn.Module]:
     return next(kind for kind in LEAVES if isinstance(module, kind))
 
 
-def _naming(dialect: str, net: Classifier, layers: Mapping[str, nn.Module], names: Mapping[str, str], eps: float) -> Naming:
+def _naming(dialect: str, layers: Mapping[str, nn.Module], names: Mapping[str, str], eps: float) -> Naming:
     places: dict[str, dict[str, Place]] = {}
     for path, module in layers.items():
         places[path] = {}
@@ -109,7 +111,7 @@ def _naming(dialect: str, net: Classifier, layers: Mapping[str, nn.Module], name
                 places[path][leaf] = Place(name, is_optional=leaf == "bias" and getattr(module, "bias", None) is None)
             elif isinstance(module, nn.Conv2d):
                 places[path][leaf] = Place(name, _kernel_to_ours, lambda array: np.ascontiguousarray(array.transpose(2, 3, 1, 0)))
-            elif path == "fc6.linear" and module.in_features % 49 == 0:
+            elif isinstance(module, nn.Linear) and path == "fc6.linear" and module.in_features % 49 == 0:
                 places[path][leaf] = _after_maps(name, module.in_features // 49, 7)
             else:
                 places[path][leaf] = Place(name, _dense_to_ours, lambda array: np.ascontiguousarray(array.T))

@@ -1,4 +1,4 @@
-"""Weights from elsewhere put into a network of ours: what of a batch norm or a bias is carried where, when the two sides split it otherwise.
+"""Weights from elsewhere put into a network of ours, when the two sides split a layer, its bias and its batch norm in different ways.
 
 A convolution or fully connected layer and what follows it up to the next ReLU is one affine map. Published files cut it differently: a
 bias before a batch norm (Keras), a batch norm in two (Caffe), one folded into the weights (exporters). Where both sides cut alike, every

@@ -83,6 +83,9 @@ def authors_names(net: Classifier) -> list[Naming]:
     for theirs, path in net.authors_names.items():
         if path in layers:
             (scales if theirs.startswith("scale") else first).setdefault(path, theirs)
+    for path in layers:
+        if "." not in path:  # the stage has their name already: fc8
+            first.setdefault(path, path)
     heads = ("loss1*", "loss2*", STATISTICS)
     namings = [_naming("authors", net, first, heads)]
     if scales:
@@ -136,8 +139,16 @@ def translate(path: str, table: Mapping[str, str]) -> str | None:
 def _layers(net: Classifier) -> Iterator[tuple[str, nn.Module]]:
     """Layers with weights, those for training left out."""
     for path, module in net.named_modules():
-        if module._parameters and path.partition(".")[0] not in net.training_parts:
+        if (module._parameters or module._buffers) and path.partition(".")[0] not in net.training_parts:
             yield path, module
+
+
+def _leaves(module: nn.Module, *, all_of_them: bool) -> tuple[str, ...]:
+    """What a layer has by name; of ours all, of others what their like has."""
+    if all_of_them:
+        own = [name for pairs in (module.named_parameters, module.named_buffers) for name, _ in pairs(recurse=False)]
+        return tuple(name for name in own if name != "num_batches_tracked")
+    return ("weight", "bias", "running_mean", "running_var") if isinstance(module, nn.BatchNorm2d) else ("weight", "bias")
 
 
 def _naming(dialect: str, net: Classifier, names: Mapping[str, str], leave_out: tuple[str, ...]) -> Naming:
@@ -145,10 +156,7 @@ def _naming(dialect: str, net: Classifier, names: Mapping[str, str], leave_out: 
     for path, module in _layers(net):
         if path not in names:
             continue
-        leaves = ("weight", "bias", "running_mean", "running_var") if isinstance(module, nn.BatchNorm2d) else ("weight", "bias")
-        if dialect == "provenet":
-            leaves = tuple(name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)))
-            leaves = tuple(leaf for leaf in leaves if leaf != "num_batches_tracked")
+        leaves = _leaves(module, all_of_them=dialect == "provenet")
         layers[path] = {}
         for leaf in leaves:
             # a convolution of ours without bias may have one there: it goes into the batch norm that follows

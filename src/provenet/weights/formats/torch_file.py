@@ -96,9 +96,8 @@ def _check_pickle(file: IO[bytes], shown: str) -> None:
     """Read one pickle without doing what it says; refuse what it should not say."""
     asked: list[str] = []
     strings: list[str] = []
-    highest_place = num_opcodes = 0
-    for opcode, argument, _ in pickletools.genops(file):
-        num_opcodes += 1
+    highest_place = 0
+    for num_opcodes, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name == "GLOBAL":
             asked.append(str(argument).replace(" ", "."))
         elif opcode.name == "STACK_GLOBAL":
@@ -106,7 +105,7 @@ def _check_pickle(file: IO[bytes], shown: str) -> None:
         elif opcode.name in ("INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"):
             asked.append(f"{argument or opcode.name}")
         elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            highest_place = max(highest_place, int(argument))
+            highest_place = max(highest_place, int(str(argument)))
         elif isinstance(argument, str):
             strings.append(argument)
         if num_opcodes > LARGEST_NUM_OPCODES or highest_place > LARGEST_NUM_OPCODES:
