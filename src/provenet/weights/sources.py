@@ -4,14 +4,13 @@ The table is `sources.toml`. Everything in it was read somewhere, and each row s
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from typing import Any, get_args, get_type_hints
-
-import tomllib
 
 from provenet.errors import SettingsError, WeightsError, printable, suggest
 from provenet.models.catalog import NETWORKS
@@ -130,36 +129,33 @@ def find_set(tag: str) -> WeightSet:
 
 
 def set_of_file(name: str, sha256: str | None) -> WeightSet | None:
-    """The set that a file is, by its SHA-256, or else by its published name, as far as that is evidence.
+    """The set that a file is: by its SHA-256, or else by its published name, as far as that is evidence.
 
-    A name with the beginning of the hash in it has to agree with the hash; a name without one counts where one set alone has it and no
-    hash is published that says otherwise. `model.safetensors` is the name of too many.
+    Where the hash is published, or its beginning in the name, the file's has to agree. Other names count if one set alone has them:
+    `model.safetensors` is the name of many. MD5 and SHA-1 are for those who fetch.
     """
     sets = read_sources()
-    for found in sets:
-        if sha256 is not None and found.sha256 == sha256:
-            return found
+    of_hash = [found for found in sets if sha256 is not None and found.sha256 == sha256]
+    if of_hash:  # some are the same to the byte
+        return next((found for found in of_hash if found.file == name), of_hash[0])
+    named = [found for found in sets if found.file == name and found.sha256 is None]
     if prefix := _prefix(name):
-        if sha256 is None or not sha256.startswith(prefix):
-            return None
-        return next((found for found in sets if found.file == name), None) or next(
-            (found for found in sets if any(address.rsplit("/", 1)[-1] == name for address in found.also)), None
-        )
-    named = [found for found in sets if found.file == name]
-    if len(named) != 1 or (sha256 is not None and named[0].sha256 is not None):
-        return None
-    return named[0]
+        elsewhere = [found for found in sets if any(address.rsplit("/", 1)[-1] == name for address in found.also)]
+        agrees = sha256 is not None and sha256.startswith(prefix)
+        return next(iter(named + elsewhere), None) if agrees else None
+    return named[0] if len(named) == 1 else None
 
 
 def show_sets(sets: Sequence[WeightSet]) -> str:
-    """A table of at most 140 columns: tag, size, licence, accuracy and where it was read."""
+    """A table of at most 140 columns: tag, size, licence, accuracy in percent and where it was read first."""
     width = max([3, *(len(found.tag) for found in sets)])
     licence = max([7, *(len(found.licence or "") for found in sets)])
     lines = [f"{'tag':{width}}  {'size':>8}  {'licence':{licence}}  {'top-1':>6}  {'top-5':>6}  read in"]
     for found in sets:
         size = "" if found.bytes is None else f"{found.bytes / 1e6:.1f} MB"
         top1, top5 = ("" if value is None else f"{value:.2f}" for value in (found.top1, found.top5))
-        line = f"{found.tag:{width}}  {size:>8}  {found.licence or '':{licence}}  {top1:>6}  {top5:>6}  {found.source}"
+        read_in = found.source.split(";")[0]
+        line = f"{found.tag:{width}}  {size:>8}  {found.licence or '':{licence}}  {top1:>6}  {top5:>6}  {read_in}"
         lines.append(line if len(line) <= LINE_COLUMNS else line[: LINE_COLUMNS - 1] + "…")
     return "\n".join(line.rstrip() for line in lines)
 
