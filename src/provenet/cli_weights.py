@@ -167,13 +167,15 @@ def publish(bundle: Path, /, *, to: str, card: Path | None = None, private: Flag
 
 
 def _import(path: Path, network: str | None, *, output: Path, json: bool, **choices: Any) -> None:
+    from provenet.console import Terminal
     from provenet.runtime import prepare_process
     from provenet.weights.bundle import save_bundle
     from provenet.weights.importer import import_weights
 
     prepare_process()
-    bundle, report = import_weights(path, network, **choices)
-    save_bundle(bundle, output)
+    with Terminal() as terminal:
+        bundle, report = import_weights(path, network, progress=terminal.progress, **choices)
+        save_bundle(bundle, output)
     if json:
         _print_json(report.to_dict() | {"bundle": str(output)})
     else:

@@ -52,6 +52,14 @@ class WeightsError(ProvenetError):
         self.kind = kind
 
 
+class DownloadError(ProvenetError):
+    """A file that could not be fetched. `kind`, in a word or two, is for code."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class SnapshotError(ProvenetError):
     """A snapshot that is damaged, or of another network, run or data set."""
 

@@ -13,7 +13,13 @@ def test_the_classes_are_in_the_order_of_their_numbers():
     names, numbers = imagenet_classes(), imagenet_synsets()
     assert len(set(names)) == len(set(numbers)) == 1000
     assert list(numbers) == sorted(numbers)
-    known = {"n01440764": "tench", "n02123045": "tabby", "n02504458": "African elephant", "n07747607": "orange", "n15075141": "toilet tissue"}
+    known = {
+        "n01440764": "tench",
+        "n02123045": "tabby",
+        "n02504458": "African elephant",
+        "n07747607": "orange",
+        "n15075141": "toilet tissue",
+    }
     assert {number: names[numbers.index(number)] for number in known} == known
     assert (names.index("crane bird"), names.index("crane")) == (134, 517)  # of one name in the published list
 

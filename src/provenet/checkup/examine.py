@@ -18,9 +18,9 @@ from provenet.checkup.channels import ChannelTotals
 from provenet.checkup.sketch import sketch
 from provenet.data.index import ImageSet
 from provenet.data.pictures import EncodedPictures, Pictures, PixelArray
-from provenet.data.progress import Progress
 from provenet.data.threads import in_order
 from provenet.errors import ImageError
+from provenet.progress import Progress
 
 SHOWN_OF_A_CLASS = 48
 THUMBNAIL_PIXELS = 112

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from itertools import islice
 
-from provenet.data.progress import Progress
 from provenet.data.remote import PATIENCE, Patience, RemoteShard
+from provenet.progress import Progress
 
 ASKED_AT_ONCE = 8
 

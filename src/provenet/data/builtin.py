@@ -14,8 +14,8 @@ from provenet.data.cifar import CIFAR10, CIFAR100, LARGEST_NAMES_BYTES, Layout, 
 from provenet.data.fetch import NOT_FETCHED, PublishedFile, cache_folder, fetch, unpack
 from provenet.data.idx import find_idx, read_idx_split
 from provenet.data.index import DataSet
-from provenet.data.progress import Progress
 from provenet.errors import DataError, show_path
+from provenet.progress import Progress
 
 FASHION_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 EMBEDDED = Path(__file__).parent / "samples" / "fashion-mini"

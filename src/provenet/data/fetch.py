@@ -1,20 +1,17 @@
 """Files fetched as their authors publish them: whole, with the published checksum, or not at all; and archives unpacked likewise."""
 
 import gzip
-import hashlib
-import http.client
 import os
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from provenet.data.progress import Progress
-from provenet.errors import DataError, show_path
+from provenet.download import Check, download
+from provenet.errors import DataError, DownloadError, show_path
+from provenet.progress import Progress
 
 LARGEST_BESIDE_BYTES = 2**20  # headers, padding and members of an archive that nobody asked for
 NOT_FETCHED = "not fetched"
@@ -39,33 +36,10 @@ def cache_folder() -> Path:
 
 def fetch(address: str, path: Path, file: PublishedFile, progress: Progress | None = None) -> None:
     """Fetch one file to `path`, which appears only when it is whole and its checksum is the published one."""
-    if path.is_file():
-        return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    digest = hashlib.md5(usedforsecurity=False)  # what the authors publish
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(address, timeout=30) as response, part.open("wb") as out:
-            total, done = int(response.headers.get("Content-Length") or 0), 0
-            while chunk := response.read(2**18):
-                done += len(chunk)
-                if done > file.largest_bytes:
-                    raise DataError(f"{address}: expected at most {file.largest_bytes:,} bytes, found more; this is not {file.name}")
-                digest.update(chunk)
-                out.write(chunk)
-                if progress:
-                    progress(f"fetching {file.name}", done, total)
-        if digest.hexdigest() != file.md5:
-            raise DataError(
-                f"{address}: expected the published MD5 {file.md5}, found {digest.hexdigest()}; try again or use another address"
-            )
-        part.replace(path)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        raise DataError(f"{address} could not be fetched ({error})", NOT_FETCHED) from error
-    finally:
-        part.unlink(missing_ok=True)
+        download(address, path, check=Check("md5", file.md5), largest_bytes=file.largest_bytes, progress=progress)
+    except DownloadError as error:
+        raise DataError(str(error), NOT_FETCHED if error.kind in ("unreachable", "absent", "no room") else "unusable") from error
 
 
 def unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:

@@ -21,9 +21,9 @@ from provenet.data.folder import SPLIT_NAMES
 from provenet.data.index import ROWS, DataSet, ImageSet
 from provenet.data.paths import Paths
 from provenet.data.pictures import PictureFiles
-from provenet.data.progress import Progress
 from provenet.data.tables import Row, read_rows, row_error
 from provenet.errors import DataError, is_plain_text, printable, show_path, suggest
+from provenet.progress import Progress
 
 SPLITS = ("train", "val", "test")
 ALL = -1  # in place of a split's number where a row has none

@@ -21,11 +21,11 @@ from filelock import FileLock
 
 from provenet.data.fetch import cache_folder
 from provenet.data.offsets import ENDING, open_index, read_offsets
-from provenet.data.progress import Progress
 from provenet.data.shard_files import ShardFile
 from provenet.data.shard_index import ShardIndex
 from provenet.errors import DataError, SettingsError, printable
 from provenet.files import write_whole
+from provenet.progress import Progress
 
 DEFAULT_CACHE_GIGABYTES = 50.0
 PIECE_BYTES = 2**20

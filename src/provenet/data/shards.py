@@ -23,12 +23,12 @@ from provenet.data.labels import is_number, order_labels
 from provenet.data.offsets import open_index
 from provenet.data.paths import Paths
 from provenet.data.pictures import EncodedPictures
-from provenet.data.progress import Progress
 from provenet.data.remote import open_asked
 from provenet.data.shard_addresses import CLASSES_NAMES, PACK_NAME, ShardAddresses, is_remote
 from provenet.data.shard_files import ShardFile, ShardFiles
 from provenet.data.shard_index import LARGEST_NUM_CLASSES, Remark, ShardIndex
 from provenet.errors import DataError, is_plain_text, printable, show_path
+from provenet.progress import Progress
 
 LARGEST_SMALL_BYTES = 2**24
 _REASONS = {

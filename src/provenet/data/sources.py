@@ -19,11 +19,11 @@ from provenet.data.idx import find_idx, find_lonely
 from provenet.data.ignored import Ignored, Reason
 from provenet.data.index import DataSet
 from provenet.data.manifest import read_manifest
-from provenet.data.progress import Progress
 from provenet.data.shard_addresses import find_shards
 from provenet.data.shards import open_shards
 from provenet.data.tables import KINDS, is_table
 from provenet.errors import DataError, show_path, suggest
+from provenet.progress import Progress
 
 ENDINGS = ", ".join(KINDS)
 ACCEPTED = f"a folder of class folders, of IDX files or of CIFAR's binary files, tar shards, a manifest ({ENDINGS}), or a built-in set"

@@ -15,10 +15,10 @@ from torch import Tensor
 from provenet.data.boxes import draw_box
 from provenet.data.distortion import Distortion
 from provenet.data.pictures import Pictures, PixelArray, content_number
-from provenet.data.progress import Progress
 from provenet.data.threads import fill_ahead, in_order
 from provenet.errors import ImageError, without_frames
 from provenet.preprocessing import Preprocessing
+from provenet.progress import Progress
 
 LARGEST_IN_MEMORY_BYTES = 2**30
 PICTURES_AHEAD = 1_024  # a future a picture, for millions at once, would fill the memory

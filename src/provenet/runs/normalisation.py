@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from provenet.data.index import ImageSet
 from provenet.data.pictures import PixelArray
-from provenet.data.progress import Progress
 from provenet.data.squares import open_squares
 from provenet.data.threads import in_order
 from provenet.errors import ImageError
 from provenet.mean_image import MeanImage, check_side
 from provenet.models.classifier import Measured
 from provenet.preprocessing import Preprocessing, window
+from provenet.progress import Progress
 from provenet.runs.wishes import Mean
 from provenet.runtime import count_cores
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from provenet.data.index import ImageSet
 from provenet.data.presets import preset_distortion
-from provenet.data.progress import Progress
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import InputSpec
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
+from provenet.progress import Progress
 from provenet.recipes import default_distortion, default_training
 from provenet.runs.colours import read_colours, with_colours
 from provenet.runs.normalisation import measure

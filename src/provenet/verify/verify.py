@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from provenet.data.progress import Progress
 from provenet.errors import ModelError
 from provenet.inspection.trace import count_operations, loss_weights, trace
 from provenet.inspection.tracer import Traced
@@ -16,6 +15,7 @@ from provenet.models.lenet import count_connections
 from provenet.papers.listing import list_networks
 from provenet.papers.paper import Paper, PublishedNetwork, find_paper
 from provenet.preprocessing import Preprocessing
+from provenet.progress import Progress
 from provenet.runtime import seeded
 from provenet.verify.arithmetic import NAME as ARITHMETIC
 from provenet.verify.arithmetic import verify_arithmetic

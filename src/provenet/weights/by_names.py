@@ -17,6 +17,17 @@ from provenet.weights.keras_names import KERAS, keras_names
 from provenet.weights.naming import Naming
 from provenet.weights.state_dict_names import TIMM, TORCHVISION, authors_names, our_names, timm_names, torchvision_names
 
+WHOSE = {
+    "torchvision": "torchvision's",
+    "timm": "timm's",
+    "keras": "Keras'",
+    "keras of 2016": "the Keras of 2016's",
+    "keras by number": "Keras 3's",
+    "authors": "the authors'",
+    "provenet": "our",
+}
+"""Dialects, as a report speaks of them."""
+
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before every name: parallel training, compilation, a module around the network."""
 
@@ -90,8 +101,7 @@ def with_reason(found: Found, file: ForeignFile, as_: str | None) -> Found:
             rest = tuple(name for name in (network, *also) if name != told[0])
             return replace(better, why="its names and shapes fit, and the file's own name says so", also_fit=rest)
     theirs = (TORCHVISION if dialect == "torchvision" else TIMM if dialect == "timm" else KERAS).get(network, network)
-    whose = {"authors": "the authors'", "provenet": "our"}.get(dialect, f"{dialect}'s")
-    why = f"its names and shapes are those of {whose} {theirs}"
+    why = f"its names and shapes are those of {WHOSE[dialect]} {theirs}"
     if also:
         why += ", of networks with equal tensors the likeliest"
     return replace(found, why=why, also_fit=tuple(also))

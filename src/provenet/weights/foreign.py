@@ -46,13 +46,13 @@ class Operation:
     convolution      kernel, stride, dilation (2 each), pads (4), groups              weight [O, I / groups, h, w], bias [O] or none
     linear                                                                            weight [O, I], bias [O] or none
     batch_norm       eps                                                              mean, variance [C], scale, shift [C] or none
-    scale            (per channel: x * scale + shift)                                 scale, shift [C], one of them or both
+    scale            (per channel: x * scale + shift)                                 scale, shift [C] or [1], one of them or both
     max_pool         kernel, stride, pads, rounds_up
     avg_pool         kernel, stride, pads, rounds_up, counts_padding
     global_average   (the mean over all pixels)
     response_norm    size, alpha, beta, k   (alpha multiplies the *sum* of squares, as in AlexNet's paper)
     pad              pads, value
-    relu, add, concatenate (channels), flatten (channels, rows, columns), dropout, softmax, identity
+    relu, add, concatenate (channels), flatten (channels, rows, columns), dropout, identity, softmax (log where it is one)
 
     Windows may have `auto_pad`, "same_upper" or "same_lower", in the place of pads. What a reader does not know is an operation of the
     kind "unknown" with `settings["called"]`, its name there; whether it matters is seen when graphs are compared.

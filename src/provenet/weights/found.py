@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
 import torch
 from torch import nn
 
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
-from provenet.weights.foreign import ForeignFile
+from provenet.progress import Progress
+from provenet.weights.foreign import Array, ForeignFile
 from provenet.weights.graphs import Node, layer_of
 from provenet.weights.naming import Naming
-from provenet.weights.placing import Layer, Norm, units
+from provenet.weights.placing import Layer, Norm, Unit, units
 
 
 @dataclass(frozen=True)
@@ -36,36 +38,44 @@ class Found:
     dropped: tuple[str, ...] = ()
     """What the file holds besides, and is left out on purpose."""
 
-    def layers(self, file: ForeignFile) -> dict[str, Layer]:
+    def layers(self, file: ForeignFile, progress: Progress | None = None) -> dict[str, Layer]:
         """The weights, read from the file, by our paths."""
+        found: dict[str, Layer] = {}
         parts = units(self.net)
-        if not self.naming:
-            return {path: layer_of(node, self.net.get_parameter(f"{path}.weight").shape) for path, node in self.pairs.items()}
-        arrays = {
-            f"{path}.{leaf}": place.to_ours(file.tensors[self.prefix + place.name]).read()
-            for path, leaves in self.naming.layers.items()
-            for leaf, place in leaves.items()
-            if self.prefix + place.name in file.tensors
-        }
-        layers: dict[str, Layer] = {}
-        for path, unit in parts.items():
-            if f"{path}.weight" not in arrays:
-                continue
-            norm = None
-            if unit.norm_path and f"{unit.norm_path}.running_mean" in arrays:
-                at, module = unit.norm_path, self.net.get_submodule(unit.norm_path)
-                assert isinstance(module, nn.BatchNorm2d)
-                mean = arrays[f"{at}.running_mean"]
-                scale, shift = arrays.get(f"{at}.weight"), arrays.get(f"{at}.bias")
-                norm = Norm(
-                    mean,
-                    arrays[f"{at}.running_var"],
-                    mean * 0 + 1 if scale is None else scale,
-                    mean * 0 if shift is None else shift,
-                    module.eps if self.naming.eps is None else self.naming.eps,
-                )
-            layers[path] = Layer(arrays[f"{path}.weight"], arrays.get(f"{path}.bias"), norm)
-        return layers
+        for number, (path, unit) in enumerate(parts.items(), start=1):
+            if self.naming:
+                layer = self._layer_by_name(file, self.naming, unit)
+            else:
+                layer = layer_of(self.pairs[path], self.net.get_parameter(f"{path}.weight").shape)
+            if layer:
+                found[path] = layer
+            if progress:
+                progress("reading weights", number, len(parts))
+        return found
+
+    def _layer_by_name(self, file: ForeignFile, naming: Naming, unit: Unit) -> Layer | None:
+        def read(path: str) -> dict[str, Array]:
+            places = naming.layers.get(path, {})
+            there = {leaf: (place, file.tensors.get(self.prefix + place.name)) for leaf, place in places.items()}
+            return {leaf: place.to_ours(tensor).read() for leaf, (place, tensor) in there.items() if tensor is not None}
+
+        own = read(unit.path)
+        if "weight" not in own:
+            return None
+        statistics = read(unit.norm_path) if unit.norm_path else {}
+        if not unit.norm_path or not {"running_mean", "running_var"} <= set(statistics):
+            return Layer(own["weight"], own.get("bias"))
+        module = self.net.get_submodule(unit.norm_path)
+        assert isinstance(module, nn.BatchNorm2d)
+        mean = statistics["running_mean"]
+        norm = Norm(
+            mean,
+            statistics["running_var"],
+            statistics.get("weight", np.ones_like(mean)),
+            statistics.get("bias", np.zeros_like(mean)),
+            float(file.metadata.get("epsilon") or naming.eps or module.eps),
+        )
+        return Layer(own["weight"], own.get("bias"), norm)
 
 
 @cache

@@ -15,6 +15,7 @@ from provenet.models.blocks import ResponseNorm
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.preprocessing import PREPROCESSINGS, Preprocessing
+from provenet.progress import Progress
 from provenet.version import __version__
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
@@ -78,6 +79,7 @@ def import_weights(
     without: Sequence[str] = (),
     preprocessing: str | Preprocessing | None = None,
     classes: Sequence[str] | str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Bundle, ImportReport]:
     """Read a file of weights of torchvision, timm, Keras, the ONNX model zoo, Caffe or the authors, as a bundle with its network.
 
@@ -91,11 +93,11 @@ def import_weights(
     file = open_foreign(path)
     found = recognise(file, as_, without)
     net = found.net
-    digest = _sha256(path)
+    digest = _sha256(path, progress)
     known = set_of_file(path.name, digest)
     if known is not None and known.network != net.name:
         known = None
-    notes = list(_fill(net, found, file))
+    notes = _fill(net, found, file, progress)
     rule, reason = _preprocessing(preprocessing, found, file, known)
     names, whose = _classes(classes, net.num_classes)
     net.input_spec = net.input_spec.with_preprocessing(rule)
@@ -141,7 +143,7 @@ def _of_a_bundle(path: Path, as_: str | None) -> tuple[Bundle, ImportReport]:
     return bundle, report
 
 
-def _fill(net: Classifier, found: Found, file: ForeignFile) -> list[str]:
+def _fill(net: Classifier, found: Found, file: ForeignFile, progress: Progress | None) -> list[str]:
     """Put the file's numbers into the network, which gets memory by that; what was rewritten."""
     shape = {"num_classes": net.num_classes, "in_channels": net.input_spec.channels}
     fresh = dict(build_network(net.name, **shape, init="trainable").state_dict()) if found.ours_left else {}
@@ -162,7 +164,7 @@ def _fill(net: Classifier, found: Found, file: ForeignFile) -> list[str]:
         net.load_state_dict(state, strict=False, assign=True)
     else:
         try:
-            notes = list(place(net, found.layers(file)))
+            notes = list(place(net, found.layers(file, progress)))
         except WeightsError as error:
             raise WeightsError(f"{show_path(file.path)}: {error}") from error
     kinds = sorted({tensor.dtype for tensor in file.tensors.values()} & {"float16", "bfloat16", "float64"})
@@ -198,12 +200,12 @@ def _preprocessing(
         if len(values) == rule.channels and all(0 <= value <= 255 for value in values):
             rule = replace(rule, mean=values)
             return rule, "caffe, with the means that the file says"
-    return rule, f"{name}, {'as asked for' if chosen else f'which is usual for {found.dialect}'}"
+    return rule, f"{name}, {'as asked for' if chosen else f'which is usual for {found.dialect.split()[0]}'}"
 
 
 def _usual(found: Found, file: ForeignFile) -> str:
     """The preset that weights of this kind are published with."""
-    if found.dialect in ("keras", "authors", "caffe") or found.dialect.startswith("keras"):
+    if found.dialect.split()[0] in ("keras", "authors", "caffe"):
         return "caffe"
     is_of_caffe = any(isinstance(module, ResponseNorm) for module in found.net.modules())  # whoever exported it
     return "caffe" if found.dialect == "onnx" and (is_of_caffe or "caffe" in file.metadata.get("producer_name", "")) else "torch"
@@ -228,9 +230,15 @@ def _classes(given: Sequence[str] | str | os.PathLike[str] | None, count: int) -
     return tuple(given), "as given"
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, progress: Progress | None) -> str:
+    digest, done, size_bytes = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(2**22):
+            digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress("reading the file", done, size_bytes)
+    return digest.hexdigest()
 
 
 def _some(names: tuple[str, ...]) -> str:

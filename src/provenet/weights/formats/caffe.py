@@ -16,6 +16,8 @@ from provenet.weights.formats.protobuf import Message, open_message
 NET_NAME, OLD_LAYERS, INPUT, INPUT_DIM, INPUT_SHAPE, NEW_LAYERS = 1, 2, 3, 4, 8, 100
 SCALE, CROP_SIZE, MEAN_FILE, MEAN_VALUE = 1, 3, 4, 5
 DIM = 1
+DATA_SETTINGS = ("data", "image_data")
+"""Until 2014 these had the scale (field 2), mean file (3) and crop (5) of transform_param."""
 BLOB_NAMES = {
     "Convolution": ("weight", "bias"),
     "InnerProduct": ("weight", "bias"),
@@ -100,8 +102,9 @@ def _metadata(net: Message, sources: Sequence[Layer]) -> dict[str, str]:
         transform = layer.settings("transform")
         if means := transform.reals(MEAN_VALUE):
             metadata.setdefault("mean_value", ", ".join(f"{mean:g}" for mean in means[:4]))
-        if MEAN_FILE in transform:
-            metadata.setdefault("mean_file", printable(transform.text(MEAN_FILE))[:200])
-        if SCALE in transform:
-            metadata.setdefault("scale", f"{transform.real(SCALE, 1):g}")
+        for settings, scale, mean_file in ((transform, SCALE, MEAN_FILE), *((layer.settings(name), 2, 3) for name in DATA_SETTINGS)):
+            if mean_file in settings:
+                metadata.setdefault("mean_file", printable(settings.text(mean_file))[:200])
+            if scale in settings:
+                metadata.setdefault("scale", f"{settings.real(scale, 1):g}")
     return metadata

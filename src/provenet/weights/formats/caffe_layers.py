@@ -125,4 +125,4 @@ def _blob(blob: Message, name: str) -> ForeignTensor:
 
 
 def _values(numbers: Numbers, shape: tuple[int, ...]) -> Array:
-    return numbers[1]().astype(np.float32).reshape(shape)
+    return numbers[1]().astype(np.float32, copy=False).reshape(shape)

@@ -107,7 +107,11 @@ class Operations:
         if len(layer.blobs) != 1 + has_bias or len(reads) != 1 or param.integer(16, 1) != 1 or window is None or groups < 1:
             return False
         weight = layer.blobs[0]
-        if len(weight.shape) != 4 or tuple(weight.shape[2:]) != window["kernel"] or not all(0 < d <= 2**15 for d in dilation):
+        if (
+            len(weight.shape) != 4
+            or tuple(weight.shape[2:]) != window["kernel"]
+            or not all(0 < step <= LARGEST_WINDOW_PIXELS for step in dilation)
+        ):
             return False
         weights = {"weight": weight}
         if has_bias:
@@ -159,7 +163,7 @@ class Operations:
         """Caffe divides alpha by the size; ours multiplies the sum of squares."""
         param = layer.settings("lrn")
         size = param.integer(1, 5)
-        if param.integer(4, 0) or not 0 < size < 2**15 or len(reads) != 1:
+        if param.integer(4, 0) or not 0 < size < LARGEST_WINDOW_PIXELS or size % 2 == 0 or len(reads) != 1:  # Caffe takes odd ones
             return False
         return self._emit(
             layer, "response_norm", reads, size=size, alpha=param.real(2, 1.0) / size, beta=param.real(3, 0.75), k=param.real(5, 1.0)

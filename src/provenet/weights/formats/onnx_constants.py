@@ -9,12 +9,13 @@ from math import prod
 import numpy as np
 
 from provenet.weights.foreign import Array, ForeignTensor
+from provenet.weights.formats.onnx_arithmetic import MOST_SIZES, evaluate
 from provenet.weights.formats.onnx_nodes import FLOATS, TENSOR, Node
 from provenet.weights.formats.onnx_tensors import ExternalFiles, read_tensor
 
-MOST_SIZES = 64
-"""Numbers of a list that is worth knowing."""
 FLOAT_TYPES = (1, 10, 11, 16)
+MOST_STEPS = 16
+"""From a stored tensor to what is made of it: each is a function that calls the one before."""
 A_SHAPE = tuple(f"dim{axis}" for axis in range(8))
 
 Sizes = tuple[int | str | None, ...]
@@ -27,6 +28,7 @@ class Constants:
         self.tensors = dict(tensors)
         self.sizes: dict[str, Sizes] = {}
         self.files = files
+        self._steps: dict[str, int] = {}
         self.stored = dict(tensors)
         """Those that the file holds, initializers and Constant nodes."""
 
@@ -57,7 +59,7 @@ class Constants:
         output = next(iter(node.outputs), "")
         if node.kind == "Constant":
             return self._constant(node, output)
-        if node.kind == "Shape":
+        if node.kind == "Shape" and node.has_input(0):
             tensor = self.tensors.get(node.inputs[0])
             shape: Sizes = tensor.shape if tensor else A_SHAPE
             start, end = node.integer("start", 0), node.integer("end", len(shape))
@@ -69,13 +71,18 @@ class Constants:
         if any(name in self.sizes for name in inputs):
             self.sizes[output] = self._sizes(node) or (None,)
             return True
-        if (folded := self._tensor(node, self.tensors[inputs[0]])) is not None:
+        tensors = [self.tensors[name] for name in inputs]
+        few = all(tensor.dtype in ("int64", "int32") and tensor.num_values <= MOST_SIZES for tensor in tensors)
+        if few and not (node.kind == "Cast" and node.integer("to", 0) in FLOAT_TYPES):
+            values = evaluate(node, [tensor.read() for tensor in tensors], self.files)
+            folded = ForeignTensor(values.shape, "int64", values.copy) if values is not None else None
+        else:
+            steps = self._steps.get(inputs[0], 0) + 1
+            folded = self._tensor(node, tensors[0]) if steps <= MOST_STEPS else None
+            self._steps[output] = steps
+        if folded is not None:
             self.tensors[output] = folded
-            return True
-        if (sizes := self._sizes(node)) is not None:
-            self.sizes[output] = sizes
-            return True
-        return False
+        return folded is not None
 
     def _constant(self, node: Node, output: str) -> bool:
         value: Array

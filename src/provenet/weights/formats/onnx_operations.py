@@ -108,10 +108,10 @@ class Operations:
         return self._emit(node.outputs[0], "linear", node.name, (read,), {"weight": _transposed(weight)}, ROWS)
 
     def gemm(self, node: Node) -> bool:
-        """Gemm: alpha * x [N, I] @ weight + beta * bias."""
+        """Gemm: alpha * x [N, I] @ weight + beta * bias. The first exports of Caffe2 leave it to Gemm to flatten maps."""
         read, weight, bias = self._read(node), self._tensor(node, 1), self._tensor(node, 2)
         alpha, beta = node.real("alpha", 1), node.real("beta", 1)
-        if read is None or weight is None or len(weight.shape) != 2 or node.integer("transA", 0) or self.num_axes(node) == MAPS:
+        if read is None or weight is None or len(weight.shape) != 2 or node.integer("transA", 0):
             return False
         if not node.integer("transB", 0):
             weight = _transposed(weight)
@@ -121,6 +121,11 @@ class Operations:
             if row is None or row.shape[0] not in (1, weight.shape[0]):
                 return False
             weights["bias"] = _times(_repeated(row, weight.shape[0]), beta)
+        if self._axes[read] == MAPS:
+            if self.opset >= 7:
+                return False
+            self._emit(node.outputs[0], "flatten", node.name, (read,), axes=ROWS)
+            read = self.numbers[node.outputs[0]]
         return self._emit(node.outputs[0], "linear", node.name, (read,), weights, ROWS)
 
     def batch_norm(self, node: Node) -> bool:
@@ -193,6 +198,8 @@ class Operations:
         settings = _window(node, kernel) if kernel and len(kernel) == 2 else None
         if settings is None or settings.pop("dilation") != (1, 1) or self.num_axes(node) == ROWS:
             return False
+        if settings == {"kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0)}:
+            return self._simple(node, "identity")  # PyTorch's adaptive pools, where there is nothing to do
         settings["rounds_up"] = bool(node.integer("ceil_mode", 0))
         if node.kind == "MaxPool":
             return self._simple(node, "max_pool", MAPS, **settings)
@@ -211,10 +218,14 @@ class Operations:
         return True
 
     def response_norm(self, node: Node) -> bool:
-        """LRN: ONNX divides alpha by the size, so it multiplies the mean of squares; ours multiplies their sum."""
+        """LRN: ONNX divides alpha by the size, so it multiplies the mean of squares; ours multiplies their sum.
+
+        An even number of neighbours lies otherwise there than with torch, so it is unknown.
+        """
         size = node.integer("size", 0)
         alpha, beta, k = node.real("alpha", 1e-4), node.real("beta", 0.75), node.real("bias", 1.0)
-        return size > 0 and self._simple(node, "response_norm", size=size, alpha=alpha / size, beta=beta, k=k)
+        is_odd = 0 < size < LARGEST_WINDOW_PIXELS and size % 2 == 1
+        return is_odd and self._simple(node, "response_norm", size=size, alpha=alpha / size, beta=beta, k=k)
 
     def concatenate(self, node: Node) -> bool:
         """Concat of maps by channels."""
