@@ -29,7 +29,8 @@ def list(*patterns: str, json: Flag = False) -> None:
     """
     from provenet.weights.sources import list_sets, show_sets
 
-    sets = [found for found in list_sets("*") if not patterns or any(found in list_sets(pattern) for pattern in patterns)]
+    wanted = {found.tag for pattern in patterns or ("*",) for found in list_sets(pattern)}
+    sets = [found for found in list_sets() if found.tag in wanted]
     _print_json([found.to_dict() for found in sets]) if json else print(show_sets(sets))
 
 

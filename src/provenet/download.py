@@ -38,7 +38,7 @@ SPARE_BYTES = 2**24
 class Check(NamedTuple):
     """What the bytes of a file must hash to; `digest` may be the beginning of it, where no more is published."""
 
-    algorithm: Literal["sha256", "md5"]
+    algorithm: Literal["sha256", "sha1", "md5"]
     digest: str
 
 
@@ -140,7 +140,7 @@ class _Fetch:
             found = hashlib.file_digest(file, lambda: hashlib.new(check.algorithm, usedforsecurity=False)).hexdigest()
         if found.startswith(check.digest.lower()):
             return None
-        name = {"md5": "MD5", "sha256": "SHA-256"}[check.algorithm]
+        name = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}[check.algorithm]
         return f"the published {name} {check.digest}{'…' if len(check.digest) < len(found) else ''}", found
 
     def _attempt(self) -> None:

@@ -51,7 +51,8 @@ def open_weights(weights: str | os.PathLike[str], network: str | None = None) ->
     if isinstance(text, str) and not path.suffix.lower().endswith((".pth", ".pt", ".bin", ".safetensors", ".h5", ".onnx", ".caffemodel")):
         if network and "." not in text:
             text = f"{network}.{text}"
-        return import_weights(fetch_set(find_set(text)), find_set(text).network)[0]
+        found = find_set(text)
+        return import_weights(fetch_set(found), found.network, preprocessing=found.preprocessing)[0]
     raise WeightsError(f"{show_path(path)}: expected a file of weights, a bundle or the tag of a published set, found none; check the path")
 
 
