@@ -147,6 +147,8 @@ def test_tags_are_found_by_pattern_and_missed_with_advice():
     ) as caught:
         find_set("resnet50_v1_5.torchvision_v3")
     assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match=r"known: vgg13\.torchvision_v1, vgg13\.timm_tv_in1k \("):
+        find_set("vgg13.zebra")
     with pytest.raises(WeightsError, match="known: alexnet_owt"):
         find_set("zebra")
 
@@ -156,6 +158,7 @@ def test_the_list_fits_its_columns():
     assert len(lines) == len(SETS) + 1
     assert max(map(len, lines)) <= LINE_COLUMNS
     (line,) = show_sets([find_set("resnet50.onnx_zoo")]).splitlines()[1:]
+    assert line.endswith("onnx/models, ONNX_HUB_MANIFEST.json, commit 7c5650d2")
     assert line.split()[:6] == ["resnet50.onnx_zoo", "102.6", "MB", "Apache-2.0", "74.97", "92.33"]
 
 

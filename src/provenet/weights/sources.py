@@ -154,7 +154,7 @@ def show_sets(sets: Sequence[WeightSet]) -> str:
     for found in sets:
         size = "" if found.bytes is None else f"{found.bytes / 1e6:.1f} MB"
         top1, top5 = ("" if value is None else f"{value:.2f}" for value in (found.top1, found.top5))
-        read_in = found.source.split(";")[0]
+        read_in = re.sub(r"(commit [0-9a-f]{8})[0-9a-f]{32}", r"\1", found.source.split(";")[0])
         line = f"{found.tag:{width}}  {size:>8}  {found.licence or '':{licence}}  {top1:>6}  {top5:>6}  {read_in}"
         lines.append(line if len(line) <= LINE_COLUMNS else line[: LINE_COLUMNS - 1] + "…")
     return "\n".join(line.rstrip() for line in lines)
