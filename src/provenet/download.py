@@ -15,7 +15,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ from provenet.version import __version__
 CHUNK_BYTES = 2**18
 ATTEMPTS = 5
 """In a row without a new byte."""
-LONGEST_WAIT_SECONDS = 60.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
 SPARE_BYTES = 2**24
 """Left free on the disk."""
 
@@ -59,7 +58,6 @@ def download(
     progress: Progress | None = None,
     proxy: str | None = None,
     timeout_seconds: float = 30,
-    wait: Callable[[float], object] = time.sleep,
 ) -> None:
     """Fetch one file to `path`, unless it is there; two processes that ask at once fetch it once.
 
@@ -70,7 +68,9 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             if not path.is_file():
-                _Fetch(address, path, largest_bytes, progress, proxy, timeout_seconds).run(check, wait)
+                _Fetch(address, path, largest_bytes, progress, proxy, timeout_seconds).run(check)
+        # Whoever still waits for this lock finds the file. After a failure it stays: two that try again must not write one part.
+        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(f"{printable(address)} could not be fetched ({printable(_reason(error))})", "unreachable") from error
 
@@ -94,7 +94,8 @@ class _Fetch:
             handlers.append(urllib.request.ProxyHandler({"http": chosen, "https": chosen}))
         self.opener = urllib.request.build_opener(*handlers)
 
-    def run(self, check: Check | None, wait: Callable[[float], object]) -> None:
+    def run(self, check: Check | None) -> None:
+        """Until the file is there, or nothing comes any more."""
         failed = restarts = 0
         while True:
             done_before = self._size()
@@ -107,7 +108,7 @@ class _Fetch:
                         f"{printable(self.address)} could not be fetched ({printable(str(again))}); what has come is kept: try again",
                         "unreachable",
                     ) from again.__cause__
-                wait(min(LONGEST_WAIT_SECONDS, again.seconds if again.seconds is not None else 2.0**failed / 2))
+                time.sleep(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**failed if again.seconds is None else again.seconds))
                 continue
             wrong = self._is_wrong(check)
             if not wrong:

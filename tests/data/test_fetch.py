@@ -45,14 +45,25 @@ def test_a_whole_file_arrives(address, tmp_path):
     assert heard[-1] == ("fetching file.gz", len(CONTENT), len(CONTENT))
 
 
-@pytest.mark.parametrize(("path", "message"), [("/cut", "expected the published MD5"), ("/missing", "404")])
-def test_what_does_not_arrive_leaves_nothing(address, tmp_path, path, message):
-    with pytest.raises(DataError, match=message):
-        fetch(f"{address}{path}", tmp_path / "file.gz", FILE)
-    assert not list(tmp_path.iterdir())
+def left(folder):
+    """What is in a folder, but for the lock of a fetch that failed."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def test_what_is_missing_leaves_nothing(address, tmp_path):
+    with pytest.raises(DataError, match="404"):
+        fetch(f"{address}/missing", tmp_path / "file.gz", FILE)
+    assert not left(tmp_path)
+
+
+def test_what_is_cut_is_kept_to_go_on_with(address, tmp_path, monkeypatch):
+    monkeypatch.setattr("provenet.download.FIRST_WAIT_SECONDS", 0.001)
+    with pytest.raises(DataError, match=r"100,000 of 1,024,000 bytes came\); what has come is kept"):
+        fetch(f"{address}/cut", tmp_path / "file.gz", FILE)
+    assert left(tmp_path) == {".file.gz.part", ".file.gz.part.json"}
 
 
 def test_an_endless_answer_is_cut(address, tmp_path):
     with pytest.raises(DataError, match="expected at most 1,000 bytes"):
         fetch(f"{address}/whole", tmp_path / "file.gz", FILE._replace(largest_bytes=1_000))
-    assert not list(tmp_path.iterdir())
+    assert not left(tmp_path)
