@@ -82,7 +82,8 @@ def fetch(
             path, network = fetch_from_hub(tag, terminal.progress), None
         else:
             found = find_set(tag)
-            path, network = fetch_set(found, terminal.progress, mirror=mirror, proxy=proxy), found.network
+            path = fetch_set(found, terminal.progress, mirror=mirror, proxy=proxy)
+            network = None if found.dialect in ("onnx", "caffe") else found.network  # a graph tells by itself
     if output is not None:
         _import(path, network, output=output, json=json)
     elif json:

@@ -125,9 +125,9 @@ def test_equal_tensors_are_told_and_a_name_decides(tmp_path):
     net = disturbed("resnet50", num_classes=4)
     save_file(named(net, torchvision_names), tmp_path / "w.safetensors")
     bundle, report = import_weights(tmp_path / "w.safetensors")
-    assert (report.network, report.also_fit) == ("resnet50_v1_5", ("resnet50",))
+    assert (report.network, report.also_fit) == ("resnet50_v1_5", ("resnet50", "resnet50_caffe"))
     assert "the likeliest" in report.why
-    assert "also fits resnet50: --as names another" in str(report)
+    assert "also fits resnet50, resnet50_caffe: --as names another" in str(report)
     bundle, report = import_weights(tmp_path / "w.safetensors", "resnet50")
     assert (report.network, report.also_fit, report.why) == ("resnet50", (), "--as names it")
     same(bundle.network, net)
@@ -141,9 +141,10 @@ def test_the_authors_names(number, tmp_path):
     assert ("scale4a_branch1.weight" in state) == (number == 1)
     save_file(state, tmp_path / "w.safetensors")
     bundle, report = import_weights(tmp_path / "w.safetensors")
-    assert (report.network, report.dialect) == ("resnet50", "authors")
+    assert (report.network, report.dialect) == ("resnet50_caffe", "authors")
     assert bundle.preprocessing == PREPROCESSINGS["caffe"]
     same(bundle.network, net)
+    same(import_weights(tmp_path / "w.safetensors", "resnet50")[0].network, net)
 
 
 @pytest.mark.slow
@@ -154,7 +155,7 @@ def test_the_name_of_the_file_decides_between_equal_tensors(tmp_path):
         save_file(state, tmp_path / file)
         _, report = import_weights(tmp_path / file)
         assert report.network == network
-        assert {report.network, *report.also_fit} == {"alexnet", "alexnet_bvlc", "alexnet_floor", "caffenet"}
+        assert {report.network, *report.also_fit} == {"alexnet", "alexnet_bvlc", "alexnet_floor", "caffenet", "caffenet_floor"}
 
 
 def test_what_is_left_over_on_either_side_is_an_error_unless_it_is_named(tmp_path):

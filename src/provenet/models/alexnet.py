@@ -27,6 +27,8 @@ Relatives, each a row of the table below:
 * `alexnet_floor`: the same weights as Caffe2 and the ONNX zoo ("bvlcalexnet") run them: 224x224, and the first two pools leave out a
   window that hangs over the edge, so that maps are 54-26-12-6 (bvlc_alexnet/predict_net.pbtxt of caffe2/models). At 227 both agree.
 * `caffenet`: the Caffe model zoo's: pools first, then normalises, with the constants of `alexnet_bvlc`.
+* `caffenet_floor`: the same as `alexnet_floor` is to `alexnet_bvlc`: the ONNX zoo's caffenet takes 224x224 too. That its pools round down
+  is inferred from its sister, which the same program wrote; a file that rounds up is found to be `caffenet` at 224.
 * `alexnet_owt`: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014: 64-192-384-256-256 maps, one tower,
   no normalisation, 224x224. Most public weights called AlexNet are of this one. The world's code drops out before fc6 and fc7; here, as
   in 2012, after their ReLUs.
@@ -96,13 +98,16 @@ CAFFE_NORM = partial(ResponseNorm, 5, alpha=2e-5, beta=0.75, k=1.0)
 
 BVLC = Variant(_table(groups=2), norm=CAFFE_NORM, hidden_deviation=0.005, initial_bias=0.1)
 
+CAFFENET = Variant(_table(groups=2), after_relu="pool, norm", norm=CAFFE_NORM, hidden_deviation=0.005)
+
 ALEXNETS = {
     "alexnet": Variant(_table(groups=2)),
     "alexnet_bvlc": BVLC,
     "alexnet_floor": BVLC._replace(size=224, smallest=51, rounds_down=(1, 2)),
     "alexnet_one_tower": Variant(_table(groups=1), after_relu="pool, norm"),
     "alexnet_owt": Variant(ONE_WEIRD_TRICK, size=224, smallest=63, rounds_down=(1, 2, 5)),
-    "caffenet": Variant(_table(groups=2), after_relu="pool, norm", norm=CAFFE_NORM, hidden_deviation=0.005),
+    "caffenet": CAFFENET,
+    "caffenet_floor": CAFFENET._replace(size=224, smallest=51, rounds_down=(1, 2)),
 }
 
 ALEXNET_TOY = Variant(tuple(row._replace(maps=row.maps // 8) for row in _table(groups=2)), hidden=(64, 64))

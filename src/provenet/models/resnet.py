@@ -16,7 +16,8 @@ Batch norm after each convolution, before the ReLU; no dropout; weights from He 
 Differences from the paper:
 * `resnet18` and `resnet34` carry shortcut option B, as everybody's weights do; Table 2 of the paper has option A: `resnet18_a`,
   `resnet34_a`. Option C is `resnet34_c`.
-* the pooling of conv2_x pads by one pixel; the authors' Caffe release pads none and rounds up, which gives the same 56x56.
+* the pooling of conv2_x pads by one pixel, as everybody's does; the authors' Caffe release pads none and rounds up, which gives the same
+  56x56 of other windows: `_caffe`, the network of their published weights.
 * `_v1_5` puts the stride of a bottleneck in its 3x3 convolution. It is the world's ResNet-50, not the paper's.
 * the paper prints He initialisation for convolutions and says nothing of the last layer: here it has it too.
 * the CIFAR networks' paper input is 32x32x3; any side from 8 pixels works.
@@ -42,6 +43,8 @@ class Variant(NamedTuple):
     blocks: tuple[int, ...]
     """Blocks of each stage."""
     shortcut: Shortcut
+    pool_padding: int = 1
+    """Of the first pool; without any it rounds up to the same size."""
 
 
 BottleneckV15 = partial(Bottleneck, stride_in="3x3")
@@ -55,6 +58,9 @@ IMAGENET = {
     "resnet50": Variant(Bottleneck, (3, 4, 6, 3), "B"),
     "resnet101": Variant(Bottleneck, (3, 4, 23, 3), "B"),
     "resnet152": Variant(Bottleneck, (3, 8, 36, 3), "B"),
+    "resnet50_caffe": Variant(Bottleneck, (3, 4, 6, 3), "B", pool_padding=0),
+    "resnet101_caffe": Variant(Bottleneck, (3, 4, 23, 3), "B", pool_padding=0),
+    "resnet152_caffe": Variant(Bottleneck, (3, 8, 36, 3), "B", pool_padding=0),
     "resnet50_v1_5": Variant(BottleneckV15, (3, 4, 6, 3), "B"),
     "resnet101_v1_5": Variant(BottleneckV15, (3, 4, 23, 3), "B"),
     "resnet152_v1_5": Variant(BottleneckV15, (3, 8, 36, 3), "B"),
@@ -120,7 +126,8 @@ def _build(
     for k, (width, num_blocks) in enumerate(zip(widths, variant.blocks, strict=True)):
         stage = nn.Sequential()
         if k == 0 and pools_first:
-            stage.add_module("pool", nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+            padding = variant.pool_padding
+            stage.add_module("pool", nn.MaxPool2d(kernel_size=3, stride=2, padding=padding, ceil_mode=not padding))
         for b in range(num_blocks):
             block = variant.block(channels, width, stride=2 if k > 0 and b == 0 else 1, shortcut=variant.shortcut)
             stage.add_module(f"block{b + 1}", block)

@@ -31,7 +31,7 @@ WHOSE = {
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before every name: parallel training, compilation, a module around the network."""
 
-AUTHORS = ("alexnet_bvlc", "caffenet", "googlenet", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
+AUTHORS = ("alexnet_bvlc", "caffenet", "googlenet", "vgg16", "vgg19", "resnet50_caffe", "resnet101_caffe", "resnet152_caffe")
 """Networks whose authors, or Caffe's, have published weights under these names; the likelier of two with equal shapes first."""
 
 DIALECTS = {

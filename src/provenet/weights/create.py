@@ -52,7 +52,8 @@ def open_weights(weights: str | os.PathLike[str], network: str | None = None) ->
         if network and "." not in text:
             text = f"{network}.{text}"
         found = find_set(text)
-        return import_weights(fetch_set(found), found.network, preprocessing=found.preprocessing)[0]
+        tells_itself = found.dialect in ("onnx", "caffe")  # by its graph
+        return import_weights(fetch_set(found), None if tells_itself else found.network, preprocessing=found.preprocessing)[0]
     raise WeightsError(f"{show_path(path)}: expected a file of weights, a bundle or the tag of a published set, found none; check the path")
 
 

@@ -100,7 +100,8 @@ def _describe(bundle: Bundle, repository: str) -> str:
     return (
         f"`{bundle.network.name}`, {bundle.network.num_parameters:,} parameters, {count} classes: {some}\n\n"
         f"It sees {rule.size}x{rule.size} pixels, {rule.channel_order}. To use it:\n\n"
-        f"```bash\npip install provenet\nprovenet weights fetch hf:{repository} -o model.safetensors\nprovenet predict model.safetensors PICTURE\n```\n"
+        f"```bash\npip install provenet\nprovenet weights fetch hf:{repository} -o model.safetensors\n"
+        "provenet predict model.safetensors PICTURE\n```\n"
     )
 
 

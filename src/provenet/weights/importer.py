@@ -20,7 +20,7 @@ from provenet.version import __version__
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle
 from provenet.weights.foreign import ForeignFile
 from provenet.weights.formats.opening import open_foreign
-from provenet.weights.found import Found
+from provenet.weights.found import Found, signature
 from provenet.weights.imagenet import imagenet_classes
 from provenet.weights.placing import place
 from provenet.weights.recognise import recognise
@@ -96,7 +96,7 @@ def import_weights(
     net = found.net
     digest = _sha256(path, progress)
     known = set_of_file(path.name, digest)
-    if known is not None and known.network != net.name:
+    if known is not None and signature(known.network) != signature(net.name):
         known = None
     notes = _fill(net, found, file, progress)
     rule, reason = _preprocessing(preprocessing, found, file, known)
