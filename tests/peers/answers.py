@@ -24,7 +24,7 @@ def make_photographs(bundle) -> Tensor:
 
 
 def disturb(net: nn.Module, images: Tensor | None = None) -> nn.Module:
-    """Biases and batch norms that are not as they begin; with images the statistics are near theirs, so that nothing grows without bound."""
+    """Biases and batch norms that are not as they begin; with images the statistics are near theirs: nothing grows without bound."""
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:

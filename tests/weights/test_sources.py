@@ -112,7 +112,7 @@ def test_preprocessings_of_some_kinds():
     assert find_set("resnet50_v1_5.timm_a1_in1k").preprocessing.resize == 235
     assert find_set("vgg16.keras").preprocessing == PREPROCESSINGS["caffe"]
     assert [found.tag for found in SETS if found.preprocessing is None] == [
-        f"{network}.onnx_zoo_caffe2{opset}" for network in ("vgg19", "resnet50") for opset in ("", "_3", "_6", "_7", "_8")
+        f"{network}.onnx_zoo_caffe2{opset}" for network in ("vgg19", "resnet50_v1_5") for opset in ("", "_3", "_6", "_7", "_8")
     ]
     assert {found.dialect for found in SETS if found.preprocessing and found.preprocessing.fit == "squash"} == {"caffe", "onnx"}
 
