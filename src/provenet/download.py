@@ -181,6 +181,8 @@ class _Fetch:
         if error.code in (408, 429) or error.code >= 500:
             after = error.headers.get("Retry-After", "")
             raise _AgainError(f"the server answers {error.code}", float(after) if after.isdecimal() else None)
+        if 300 <= error.code < 400:  # out of HTTP, or in a circle
+            raise DownloadError(f"{printable(self.address)} leads to {printable(error.url)[:200]}, which is not followed", "unreachable")
         kind = "absent" if error.code in (404, 410) else "refused"
         raise DownloadError(f"{printable(self.address)} could not be fetched (the server answers {error.code}: {kind})", "absent")
 
