@@ -21,6 +21,7 @@ ROW = "{:40} {:>8} {:>11} {:>7} {:>9} {:>11} {:>7} {:>8}"
 
 
 def main(words: list[str]) -> int:
+    """DATA and patterns of tags; prints one row per set of weights that is here."""
     if not words or not words[0]:
         raise ProvenetError("expected ImageNet's validation pictures, found none named: make accuracy DATA=FOLDER")
     prepare_process()

@@ -14,7 +14,8 @@ from provenet.verify.verify import verify, verify_network
 # FACTS of other people: published with weights, or printed.
 KNOWN_PARAMETERS = {
     "lenet5": 60_000, "lenet5_softmax": 61_706, "alexnet": 60_965_224, "alexnet_one_tower": 62_378_344, "alexnet_owt": 61_100_840,
-    "alexnet_bvlc": 60_965_224, "alexnet_floor": 60_965_224, "caffenet": 60_965_224, "caffenet_floor": 60_965_224, "zfnet": 62_357_608, "zfnet_512": 87_250_536,
+    "alexnet_bvlc": 60_965_224, "alexnet_floor": 60_965_224, "caffenet": 60_965_224, "caffenet_floor": 60_965_224,
+    "zfnet": 62_357_608, "zfnet_512": 87_250_536,
     "zfnet_big": 107_627_624, "vgg11": 132_863_336, "vgg11_lrn": 132_863_336, "vgg13": 133_047_848, "vgg16_c": 133_638_952,
     "vgg16": 138_357_544, "vgg19": 143_667_240, "vgg16_gap": 37_694_248, "nin_cifar": 966_986, "nin_imagenet": 7_595_176,
     "googlenet": 6_998_552, "googlenet_floor": 6_998_552, "googlenet_bn": 6_624_904,

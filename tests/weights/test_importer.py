@@ -263,7 +263,7 @@ def test_create_model_takes_files_and_bundles(tmp_path):
     assert other.num_classes == 9
     assert torch.equal(other.conv1.conv.weight, net.conv1.conv.weight)
     assert other.input_spec.preprocessing == PREPROCESSINGS["torch"]
-    with pytest.raises(WeightsError, match="expected names and shapes|nearest to"):
+    with pytest.raises(WeightsError, match=r"expected names and shapes|nearest to"):
         create_model("resnet34", weights=tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="found none; check the path"):
         create_model("resnet34", weights=tmp_path / "none.pth")

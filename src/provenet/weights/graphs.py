@@ -201,7 +201,8 @@ class _Builder:
         if kind in ("max_pool", "avg_pool") and len(before) == 3:
             corner, places = self._window(operation, before, padding, is_convolution=False)
             kernel = tuple(settings["kernel"])
-            if kind == "avg_pool" and places == (1, 1) and kernel == before[1:] and corner == (0, 0):
+            covers_all = places == (1, 1) and corner == (0, 0) and all(k >= side for k, side in zip(kernel, before[1:], strict=True))
+            if kind == "avg_pool" and covers_all and (kernel == before[1:] or not settings["counts_padding"]):
                 return node("global_average", before[:1]) if before[1:] != (1, 1) else None
             counted = {} if kind == "max_pool" else {"counts_padding": bool(settings["counts_padding"]) and any(_pads(operation))}
             if (
