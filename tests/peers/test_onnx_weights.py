@@ -143,8 +143,8 @@ def write_as_the_zoo(name, net, path, *, opset, size, far_pad=1):
 
 ZOO = [
     ("alexnet_bvlc", 3, 227, 1), ("alexnet_bvlc", 12, 224, 1), ("alexnet_floor", 6, 224, 1), ("caffenet", 3, 227, 1),
-    ("zfnet_512", 7, 224, 1), ("googlenet", 3, 224, 1), ("googlenet", 9, 224, 2), ("googlenet_floor", 8, 224, 1), ("zfnet", 9, 224, 1), ("vgg11_lrn", 7, 224, 1),
-    ("resnet34_c", 3, 224, 1), ("plain18", 8, 224, 1), ("resnet20_cifar_b", 6, 32, 1),
+    ("zfnet_512", 7, 224, 1), ("googlenet", 3, 224, 1), ("googlenet", 9, 224, 2), ("googlenet_floor", 8, 224, 1), ("zfnet", 9, 224, 1),
+    ("vgg11_lrn", 7, 224, 1), ("resnet34_c", 3, 224, 1), ("plain18", 8, 224, 1), ("resnet20_cifar_b", 6, 32, 1),
 ]  # fmt: skip
 
 
