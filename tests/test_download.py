@@ -1,6 +1,7 @@
 """Fetching from a real server on the loopback that cuts, stalls, lies and leads astray."""
 
 import contextlib
+import email.utils
 import hashlib
 import http.client
 import json
@@ -11,12 +12,13 @@ import sys
 import threading
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from provenet.download import Check, _Redirects, download
+from provenet.download import Check, _Redirects, _seconds_until, download
 from provenet.errors import DownloadError
 
 CONTENT = b"".join(number.to_bytes(4, "big") for number in range(75_000))
@@ -41,6 +43,19 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "changed":
             content, tag = (OTHER, '"two"') if before else (CONTENT, '"one"')
             self.send_file(content, tag, start if self.headers.get("If-Range") in (None, tag) else 0, cut=not before)
+        elif name == "restless":  # all again each time, cut a byte earlier and a byte later
+            self.send_head(200, len(CONTENT))
+            self.wfile.write(CONTENT[: CUT - before % 2])
+        elif name == "endless":
+            self.send_chunks()
+        elif name == "lengthless":  # HTTP/1.0: over when the connection is
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(CONTENT[:CUT])
+        elif name == "later":
+            self.send_head(503, 0, {"Retry-After": email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=2))})
+        elif name == "forbidden":
+            self.send_error(403)
         elif name == "truncated":
             self.send_head(200, len(CONTENT))
             self.wfile.write(CONTENT[:CUT])
@@ -59,12 +74,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_head(429, 0, {"Retry-After": "0"})
         elif name in ("broken", "busy"):
             self.send_file(CONTENT, '"one"', start)
-        elif name == "endless":
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            while True:
-                self.wfile.write(b"2710\r\n" + bytes(10_000) + b"\r\n")
         elif name == "stalls":
             self.send_head(200, len(CONTENT))
             self.wfile.write(CONTENT[:1_000])
@@ -82,6 +91,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_head(302, 0, {"Location": self.server.leads[name]})
         else:
             self.send_error(404)
+
+    def send_chunks(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while True:
+            self.wfile.write(b"2710\r\n" + bytes(10_000) + b"\r\n")
 
     def send_head(self, status, length, more=None):
         self.send_response(status)
@@ -170,6 +186,63 @@ def test_what_is_always_cut_is_kept_after_five_vain_tries(server, tmp_path):
     assert "100,000 of 300,000 bytes came); what has come is kept" in message
     assert left(tmp_path) == {".file.part", ".file.part.json"}
     assert len(server.asked) == 6
+
+
+def test_a_server_that_begins_anew_each_time_is_given_up(server, tmp_path):
+    assert refusal(server, "restless", tmp_path)[0] == "unreachable"
+    assert len(server.asked) == 6
+
+
+def test_all_has_come_when_it_has_the_published_size(server, tmp_path):
+    kind, message = refusal(server, "lengthless", tmp_path, check=None, size_bytes=len(CONTENT))
+    assert (kind, len(server.asked)) == ("unreachable", 6)
+    assert "100,000 of 300,000 bytes came" in message
+    kind, message = refusal(server, "whole", tmp_path / "other", check=None, size_bytes=7)
+    assert kind == "wrong size"
+    assert "expected the published 7 bytes, found 300,000;" in message
+
+
+def test_a_server_says_when_it_will_answer_again(server, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("provenet.download.time.sleep", waited.append)
+    assert "the server answers 503" in refusal(server, "later", tmp_path)[1]
+    assert waited == [60.0] * 4
+    assert _seconds_until("7") == 7
+    assert _seconds_until("soon") is _seconds_until("") is None
+
+
+def test_what_is_forbidden_is_refused(server, tmp_path):
+    kind, message = refusal(server, "forbidden", tmp_path)
+    assert (kind, len(server.asked)) == ("refused", 1)
+    assert message.endswith("(the server answers 403: refused)")
+
+
+def test_a_disk_that_is_full_keeps_what_has_come_and_says_so(server, tmp_path):
+    """Full for this process: the largest file that it may write."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from provenet.download import Check, download
+from provenet.errors import DownloadError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({CUT}, {CUT}))
+try:
+    download({f"{server.address}/whole"!r}, Path({str(tmp_path / "file")!r}), check=Check(*{tuple(SHA256)!r}), largest_bytes=400_000)
+except DownloadError as error:
+    print(error.kind, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("no room ")
+    assert "expected to write file there, found: File too large; free some room, or choose another folder" in done.stdout
+    assert get(server, "whole", tmp_path) == CONTENT
+    assert ranges(server) == [(None, None), FROM_CUT]
+
+
+def test_a_place_that_is_no_folder_is_no_matter_of_the_network(server, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    kind, message = refusal(server, "whole", tmp_path / "taken" / "folder")
+    assert (kind, server.asked) == ("unwritable", [])
+    assert "expected to write file there, found: Not a directory; mend that, or choose another folder" in message
 
 
 def test_what_is_absent_is_asked_for_once(server, tmp_path):

@@ -5,6 +5,8 @@ over the whole part before it is renamed.
 """
 
 import contextlib
+import email.utils
+import errno
 import hashlib
 import http.client
 import json
@@ -41,6 +43,16 @@ class Check(NamedTuple):
     digest: str
 
 
+def differs(path: Path, check: Check) -> tuple[str, str] | None:
+    """What the hash of a file should be and what it is, where these differ."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.new(check.algorithm, usedforsecurity=False)).hexdigest()
+    if found.startswith(check.digest.lower()):
+        return None
+    name = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}[check.algorithm]
+    return f"the published {name} {check.digest}{'…' if len(check.digest) < len(found) else ''}", found
+
+
 class _AgainError(Exception):
     """Worth another try, perhaps after so many seconds."""
 
@@ -55,37 +67,54 @@ def download(
     *,
     check: Check | None,
     largest_bytes: int,
+    size_bytes: int | None = None,
     progress: Progress | None = None,
     proxy: str | None = None,
     timeout_seconds: float = 30,
 ) -> None:
     """Fetch one file to `path`, unless it is there; two processes that ask at once fetch it once.
 
-    `address` is http://, https:// or file://; `proxy` such as http://localhost:3128, else the system's. Raises DownloadError, of the kind
-    "unreachable", "absent", "wrong hash", "too large" or "no room".
+    `address` is http://, https:// or file://; `proxy` such as http://localhost:3128, else the system's; `size_bytes` is the published
+    size: of a file without a hash the only sign that all of it came. Raises DownloadError, of the kind "unreachable", "absent", "refused",
+    "wrong hash", "wrong size", "too large", "no room" or "unwritable".
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             if not path.is_file():
-                _Fetch(address, path, largest_bytes, progress, proxy, timeout_seconds).run(check)
+                _Fetch(address, path, largest_bytes, size_bytes, progress, proxy, timeout_seconds).run(check)
         # Whoever still waits for this lock finds the file. After a failure it stays: two that try again must not write one part.
         path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(f"{printable(address)} could not be fetched ({printable(_reason(error))})", "unreachable") from error
+    except OSError as error:  # what the network does was answered where it happened: this is the disk
+        has_no_room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise DownloadError(
+            f"{show_path(path.parent)}: expected to write {path.name} there, found: {printable(error.strerror or str(error))}; "
+            f"{'free some room' if has_no_room else 'mend that'}, or choose another folder",
+            "no room" if has_no_room else "unwritable",
+        ) from error
 
 
 class _Fetch:
     """One file on its way."""
 
     def __init__(
-        self, address: str, path: Path, largest_bytes: int, progress: Progress | None, proxy: str | None, timeout_seconds: float
+        self,
+        address: str,
+        path: Path,
+        largest_bytes: int,
+        size_bytes: int | None,
+        progress: Progress | None,
+        proxy: str | None,
+        timeout_seconds: float,
     ) -> None:
         self.address = address
         self.path = path
         self.part = path.with_name(f".{path.name}.part")
         self.note = path.with_name(f".{path.name}.part.json")
         self.largest_bytes = largest_bytes
+        self.size_bytes = size_bytes
         self.progress = progress
         self.timeout_seconds = timeout_seconds
         chosen = proxy or os.environ.get("PROVENET_PROXY")
@@ -97,12 +126,13 @@ class _Fetch:
     def run(self, check: Check | None) -> None:
         """Until the file is there, or nothing comes any more."""
         failed = restarts = 0
+        farthest = done_before = self._size()  # a server that sends all again, and cuts it here and there, gets nowhere
         while True:
-            done_before = self._size()
             try:
                 self._attempt()
             except _AgainError as again:
-                failed = 0 if self._size() > done_before else failed + 1
+                failed = 0 if self._size() > farthest else failed + 1
+                farthest = max(farthest, self._size())
                 if failed >= ATTEMPTS:
                     raise DownloadError(
                         f"{printable(self.address)} could not be fetched ({printable(str(again))}); what has come is kept: try again",
@@ -118,7 +148,7 @@ class _Fetch:
                 restarts += 1
                 continue
             raise DownloadError(
-                f"{printable(self.address)}: expected {wrong[0]}, found {wrong[1]}; try again or use another address", "wrong hash"
+                f"{printable(self.address)}: expected {wrong[1]}, found {wrong[2]}; try again or use another address", wrong[0]
             )
         flush(self.part)
         self.part.replace(self.path)
@@ -133,16 +163,12 @@ class _Fetch:
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
 
-    def _is_wrong(self, check: Check | None) -> tuple[str, str] | None:
-        """What the hash should be and what it is, where these differ."""
-        if check is None:
-            return None
-        with self.part.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.new(check.algorithm, usedforsecurity=False)).hexdigest()
-        if found.startswith(check.digest.lower()):
-            return None
-        name = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}[check.algorithm]
-        return f"the published {name} {check.digest}{'…' if len(check.digest) < len(found) else ''}", found
+    def _is_wrong(self, check: Check | None) -> tuple[str, str, str] | None:
+        """What is not as published, as the kind of error, what was expected and what came."""
+        if self.size_bytes is not None and self._size() != self.size_bytes:
+            return "wrong size", f"the published {self.size_bytes:,} bytes", f"{self._size():,}"
+        wrong = None if check is None else differs(self.part, check)
+        return wrong and ("wrong hash", *wrong)
 
     def _attempt(self) -> None:
         """Ask for what is missing and append it; returns when all has come."""
@@ -165,7 +191,7 @@ class _Fetch:
             if isinstance(error.reason, socket.gaierror | ConnectionRefusedError | FileNotFoundError | str):
                 raise  # there is no such place: waiting does not help
             raise _AgainError(_reason(error)) from error
-        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _AgainError(_reason(error)) from error
         with response:
             self._receive(response, done)
@@ -179,12 +205,11 @@ class _Fetch:
             self.discard()
             raise _AgainError("the part that was there is longer than the file")
         if error.code in (408, 429) or error.code >= 500:
-            after = error.headers.get("Retry-After", "")
-            raise _AgainError(f"the server answers {error.code}", float(after) if after.isdecimal() else None)
+            raise _AgainError(f"the server answers {error.code}", _seconds_until(error.headers.get("Retry-After", "")))
         if 300 <= error.code < 400:  # out of HTTP, or in a circle
             raise DownloadError(f"{printable(self.address)} leads to {printable(error.url)[:200]}, which is not followed", "unreachable")
         kind = "absent" if error.code in (404, 410) else "refused"
-        raise DownloadError(f"{printable(self.address)} could not be fetched (the server answers {error.code}: {kind})", "absent")
+        raise DownloadError(f"{printable(self.address)} could not be fetched (the server answers {error.code}: {kind})", kind)
 
     def _receive(self, response: Any, done: int) -> None:
         start = 0
@@ -195,7 +220,7 @@ class _Fetch:
                 raise _AgainError("the server sends another part than was asked for")
             start = done
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else 0
+        total = start + int(length) if length.isdecimal() else self.size_bytes or 0
         self._check_room(total, start)
         if not start:
             self._write_note(response)
@@ -209,7 +234,7 @@ class _Fetch:
         while True:
             try:
                 chunk = response.read(CHUNK_BYTES)
-            except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise _AgainError(_reason(error)) from error
             if not chunk:
                 return done
@@ -265,6 +290,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 f"{printable(req.full_url)} leads from {before}:// to {printable(newurl)[:200]}, which is not followed", "unreachable"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _seconds_until(after: str) -> float | None:
+    """The two forms of Retry-After, a number of seconds or a date (RFC 9110, section 10.2.3); None for another."""
+    if after.isdecimal():
+        return float(after)
+    with contextlib.suppress(ValueError, TypeError, IndexError):
+        return max(0.0, email.utils.parsedate_to_datetime(after).timestamp() - time.time())
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -46,6 +46,13 @@ def test_a_file_that_was_cut_short_is_known(tmp_path, monkeypatch):
         fetch_set(SET)
 
 
+def test_a_file_of_ones_own_with_other_content_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROVENET_WEIGHTS", str(tmp_path / "own"))
+    put(tmp_path / "own" / SET.file, CONTENT[::-1])
+    with pytest.raises(WeightsError, match=f"expected the published SHA-256 {SET.sha256} of {SET.tag}, found [0-9a-f]{{64}}; delete it"):
+        fetch_set(SET)
+
+
 def test_what_is_fetched_lies_in_the_cache_and_is_fetched_once(served, cache):
     folder, address = served
     file = put(folder / "elsewhere.pth")

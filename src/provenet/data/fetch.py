@@ -39,7 +39,9 @@ def fetch(address: str, path: Path, file: PublishedFile, progress: Progress | No
     try:
         download(address, path, check=Check("md5", file.md5), largest_bytes=file.largest_bytes, progress=progress)
     except DownloadError as error:
-        raise DataError(str(error), NOT_FETCHED if error.kind in ("unreachable", "absent", "no room") else "unusable") from error
+        raise DataError(
+            str(error), NOT_FETCHED if error.kind in ("unreachable", "absent", "refused", "no room", "unwritable") else "unusable"
+        ) from error
 
 
 def unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from provenet.data.fetch import cache_folder
-from provenet.download import Check, download
+from provenet.download import Check, differs, download
 from provenet.errors import DownloadError, WeightsError, show_path
 from provenet.progress import Progress
 from provenet.weights.sources import WeightSet, read_sources
@@ -41,12 +41,12 @@ def fetch_set(
 ) -> Path:
     """The file of a set: the one that is there, else fetched and checked against what is published of it.
 
-    `mirror`, or `PROVENET_MIRROR`, is an address under which files lie by their published names. Raises WeightsError with the address to
+    `mirror`, or `PROVENET_MIRROR`, is an address under which files lie as `local_name` says. Raises WeightsError with the address to
     fetch by hand, and where to put it.
     """
     path = find_file(found)
     if path is not None:
-        _check_size(found, path)
+        _check_file(found, path)
         return path
     base = mirror or os.environ.get("PROVENET_MIRROR")
     address = f"{base.rstrip('/')}/{local_name(found)}" if base else found.address
@@ -67,12 +67,13 @@ def fetch_set(
             target,
             check=_check(found),
             largest_bytes=found.bytes or LARGEST_FILE_BYTES,
+            size_bytes=found.bytes,
             progress=progress,
             proxy=proxy,
             timeout_seconds=timeout_seconds,
         )
     except DownloadError as error:
-        if error.kind not in ("unreachable", "absent"):
+        if error.kind not in ("unreachable", "absent", "refused"):
             raise
         raise WeightsError(f"{found.tag}: {error}; fetch {address} by hand and put it at {show_path(target)}", "absent") from error
     return target
@@ -103,11 +104,15 @@ def _check(found: WeightSet) -> Check | None:
     return Check("md5", found.md5) if found.md5 else None
 
 
-def _check_size(found: WeightSet, path: Path) -> None:
-    """A file that was put there by hand and cut short is known at once; its hash is looked at when it is imported."""
-    size_bytes = path.stat().st_size
+def _check_file(found: WeightSet, path: Path) -> None:
+    """A file that was put there by hand is looked at like one that is fetched: its size at once, then its hash."""
+    size_bytes, check = path.stat().st_size, _check(found)
+    wrong = None
     if found.bytes is not None and size_bytes != found.bytes:
+        wrong = f"{found.bytes:,} bytes", f"{size_bytes:,}"
+    elif check is not None:
+        wrong = differs(path, check)
+    if wrong:
         raise WeightsError(
-            f"{show_path(path)}: expected {found.bytes:,} bytes of {found.tag}, found {size_bytes:,}; delete it and fetch it again",
-            "damaged",
+            f"{show_path(path)}: expected {wrong[0]} of {found.tag}, found {wrong[1]}; delete it and fetch it again", "damaged"
         )
