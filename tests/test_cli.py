@@ -305,7 +305,7 @@ def test_the_options_are_decided_on_purpose():
         "fetch": "tag output mirror proxy json",
         "import": "file output as_ without preprocessing classes json",
         "export": "bundle to output json",
-        "publish": "bundle to card private json",
+        "publish": "bundle to card licence private json",
     }
     assert {name for name in cli.app if not name.startswith("-")} == {*commands, "weights"}
 

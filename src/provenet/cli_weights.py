@@ -79,13 +79,14 @@ def fetch(
 
     with Terminal() as terminal:
         if tag.startswith("hf:"):
-            path, network = fetch_from_hub(tag, terminal.progress), None
+            path, network, rule = fetch_from_hub(tag, terminal.progress), None, None
         else:
             found = find_set(tag)
             path = fetch_set(found, terminal.progress, mirror=mirror, proxy=proxy)
             network = None if found.dialect in ("onnx", "caffe") else found.network  # a graph tells by itself
+            rule = found.preprocessing
     if output is not None:
-        _import(path, network, output=output, json=json)
+        _import(path, network, output=output, preprocessing=rule, json=json)
     elif json:
         _print_json({"tag": tag, "file": str(path)})
     else:
@@ -149,19 +150,29 @@ def export(
 
 
 @weights.command
-def publish(bundle: Path, /, *, to: str, card: Path | None = None, private: Flag = False, json: Flag = False) -> None:
+def publish(
+    bundle: Path,
+    /,
+    *,
+    to: str,
+    card: Path | None = None,
+    licence: str | None = None,
+    private: Flag = False,
+    json: Flag = False,
+) -> None:
     """Put a bundle with its card on the Hugging Face Hub; its own client knows who you are (`hf auth login`).
 
     Args:
         bundle: A model.safetensors, or the run folder it is in.
         to: The repository, OWNER/NAME; it is made if it is not there.
         card: The README.md to publish; by default that of the run folder, else one made of the bundle.
+        licence: The Hub's short name of one, such as mit or cc-by-4.0, for its card.
         private: Only you may see it.
         json: Print {address} as JSON.
     """
     from provenet.weights.hub import publish_bundle
 
-    address = publish_bundle(bundle, to, private=private, card=card)
+    address = publish_bundle(bundle, to, private=private, card=card, licence=licence)
     if json:
         _print_json({"address": address})
     else:

@@ -69,7 +69,9 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         with appearing(path) as part:
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"{show_path(path)}: expected to write the bundle, found: {error}; free some space") from error
+        raise BundleError(
+            f"{show_path(path)}: expected to write the bundle, found: {error}; check the folder, or free some space"
+        ) from error
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

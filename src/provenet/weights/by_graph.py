@@ -36,12 +36,11 @@ def find_by_graph(file: ForeignFile, as_: str | None) -> Found:
     if fitting:
         return _likeliest(file, fitting)
     num_alike, difference, network = nearest
-    if num_alike < 1:
-        raise WeightsError(f"{shown}: expected the graph of a network here, found another; `provenet models` lists the networks")
-    raise WeightsError(
-        f"{shown}: expected the graph of {'that' if as_ else 'a'} network here, found one nearest to {network}, which parts from it after "
-        f"{num_alike} operations: {difference}"
-    )
+    wanted = f"the graph of {as_ or 'a network here'}"
+    if num_alike < (0 if as_ else 1):
+        raise WeightsError(f"{shown}: expected {wanted}, found another; `provenet models` lists the networks")
+    found = "one" if as_ else f"one nearest to {network},"
+    raise WeightsError(f"{shown}: expected {wanted}, found {found} which parts from it after {num_alike} operations: {difference}")
 
 
 class _Candidate(NamedTuple):
