@@ -300,7 +300,7 @@ def test_the_options_are_decided_on_purpose():
     }
     of_weights = {name: cli_weights.weights[name].default_command for name in cli_weights.weights if not name.startswith("-")}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in of_weights.items()} == {
-        "list": "patterns json",
+        "list": "patterns wide json",
         "show": "tag json",
         "fetch": "tag output mirror proxy json",
         "import": "file output as_ without preprocessing classes json",

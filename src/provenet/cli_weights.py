@@ -20,18 +20,19 @@ weights = App(
 
 
 @weights.command
-def list(*patterns: str, json: Flag = False) -> None:
+def list(*patterns: str, wide: Flag = False, json: Flag = False) -> None:
     """List the published weights for these networks: tag, size, licence, top-1, and where each entry was read.
 
     Args:
         patterns: Only tags that match one, such as 'resnet50*'.
+        wide: Also the training data, the preprocessing, the address and all of the source.
         json: Print a JSON list with all that is known of each; what is not known is null.
     """
     from provenet.weights.sources import list_sets, show_sets
 
     wanted = {found.tag for pattern in patterns or ("*",) for found in list_sets(pattern)}
     sets = [found for found in list_sets() if found.tag in wanted]
-    _print_json([found.to_dict() for found in sets]) if json else print(show_sets(sets))
+    _print_json([found.to_dict() for found in sets]) if json else print(show_sets(sets, wide=wide))
 
 
 @weights.command

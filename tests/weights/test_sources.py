@@ -162,6 +162,15 @@ def test_the_list_fits_its_columns():
     assert line.split()[:6] == ["resnet50.onnx_zoo", "102.6", "MB", "Apache-2.0", "74.97", "92.33"]
 
 
+def test_the_wide_table_has_all_that_is_known():
+    lines = show_sets(SETS, wide=True).splitlines()
+    assert lines[0].split("  ")[0] == "tag"
+    for line, found in zip(lines[1:], SETS, strict=True):
+        assert all(known is None or known in line for known in (found.tag, found.licence, found.trained_on, found.address, found.source))
+    (line,) = show_sets([find_set("resnet50_v1_5.torchvision_v1")], wide=True).splitlines()[1:]
+    assert "224 of 256, bilinear, RGB to 1, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225" in line
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

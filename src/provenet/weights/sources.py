@@ -19,6 +19,7 @@ from provenet.preprocessing import Preprocessing
 TABLE = "sources.toml"
 DIALECTS = ("torchvision", "timm", "keras", "onnx", "caffe")
 HASH_DIGITS = {"sha256": 64, "sha256_prefix": 8, "sha1": 40, "md5": 32}
+NUMBERS = ("size", "top-1", "top-5")
 LINE_COLUMNS = 140
 
 
@@ -146,18 +147,37 @@ def set_of_file(name: str, sha256: str | None) -> WeightSet | None:
     return named[0] if len(named) == 1 else None
 
 
-def show_sets(sets: Sequence[WeightSet]) -> str:
-    """A table of at most 140 columns: tag, size, licence, accuracy in percent and where it was read first."""
-    width = max([3, *(len(found.tag) for found in sets)])
-    licence = max([7, *(len(found.licence or "") for found in sets)])
-    lines = [f"{'tag':{width}}  {'size':>8}  {'licence':{licence}}  {'top-1':>6}  {'top-5':>6}  read in"]
+def show_sets(sets: Sequence[WeightSet], *, wide: bool = False) -> str:
+    """A table of at most 140 columns: tag, size, licence, accuracy in percent and where it was read first.
+
+    With `wide` all of source and address, the training data and the preprocessing as well, in lines as long as they are.
+    """
+    head = ("tag", "size", "licence", "top-1", "top-5", *(("trained on", "preprocessing", "address", "source") if wide else ("read in",)))
+    rows = [head]
     for found in sets:
         size = "" if found.bytes is None else f"{found.bytes / 1e6:.1f} MB"
-        top1, top5 = ("" if value is None else f"{value:.2f}" for value in (found.top1, found.top5))
-        read_in = re.sub(r"(commit [0-9a-f]{8})[0-9a-f]{32}", r"\1", found.source.split(";")[0])
-        line = f"{found.tag:{width}}  {size:>8}  {found.licence or '':{licence}}  {top1:>6}  {top5:>6}  {read_in}"
-        lines.append(line if len(line) <= LINE_COLUMNS else line[: LINE_COLUMNS - 1] + "…")
-    return "\n".join(line.rstrip() for line in lines)
+        known = (found.tag, size, found.licence or "", *("" if value is None else f"{value:.2f}" for value in (found.top1, found.top5)))
+        if wide:
+            rows.append((*known, found.trained_on or "", _in_words(found.preprocessing), found.address or "", found.source))
+        else:
+            rows.append((*known, re.sub(r"(commit [0-9a-f]{8})[0-9a-f]{32}", r"\1", found.source.split(";")[0])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:>{width}}" if name in NUMBERS else f"{cell:{width}}" for cell, width, name in zip(row, widths, head, strict=True)]
+        line = "  ".join(cells).rstrip()
+        lines.append(line if wide or len(line) <= LINE_COLUMNS else line[: LINE_COLUMNS - 1] + "…")
+    return "\n".join(lines)
+
+
+def _in_words(rule: Preprocessing | None) -> str:
+    """224 of 256, bilinear, RGB to 1, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225."""
+    if rule is None:
+        return ""
+    fit = "" if rule.fit == "short side" else f" {rule.fit}ed"
+    mean, deviation = (" ".join(f"{value:g}" for value in values) for values in (rule.mean, rule.std))
+    pixels = f"{rule.interpolation}, {rule.channel_order} to {rule.white:g}"
+    return f"{rule.size} of {rule.resize}{fit}, {pixels}, mean {mean}, deviation {deviation}"
 
 
 def _set(row: Any) -> WeightSet:
