@@ -58,5 +58,5 @@ $(PEERS)/installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-peers.txt
 $(PEERS)/installed: pyproject.toml constraints.txt constraints-peers.txt
 	$(need-python)
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --editable . pytest torchvision timm keras pytorchcv onnx onnxruntime scikit-image scikit-learn
+	$(PEERS)/bin/pip install --quiet --editable . pytest torchvision timm keras pytorchcv onnx onnxruntime onnxscript scikit-image scikit-learn
 	touch $@

@@ -67,6 +67,35 @@ def test_what_pytorch_exports_of_torchvision(ours, theirs, opset, keeps_norms, t
     agree(found, answers_of(path, images))
 
 
+@pytest.mark.parametrize("ours", ["alexnet_owt", "vgg11", "vgg11_bn", "googlenet_bn", "resnet18", "resnet50_v1_5"])
+def test_what_pytorch_s_newer_exporter_writes(ours, tmp_path):
+    """Which goes by way of torch.export and puts the weights beside the file."""
+    theirs = TORCHVISION[ours]
+    arguments = {"aux_logits": False, "init_weights": False} if theirs == "googlenet" else {}
+    net = disturb(getattr(torchvision, theirs)(num_classes=CLASSES, **arguments))
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (torch.randn(1, 3, 224, 224),), path, dynamo=True, verbose=False)
+    assert (tmp_path / "net.onnx.data").is_file()
+    bundle, report = import_weights(path)
+    assert report.network == (ours.removesuffix("_bn") if ours.startswith("vgg") else ours)
+    images = make_photographs(bundle)
+    with torch.no_grad():
+        found = bundle.network(images)
+        agree(found, net(images))
+    agree(found, answers_of(path, images))
+
+
+def test_a_file_with_channels_last_says_so(tmp_path):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 224, 224, 3))
+    path = tmp_path / "net.onnx"
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "last", [value], [helper.make_tensor_value_info("y", 1, None)])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(WeightsError, match="expected channels before height and width, found 224x224x3; export the model channels first"):
+        import_weights(path)
+
+
 @pytest.mark.parametrize("name", ["resnet50", "resnet50_caffe", "resnet34", "vgg16_gap", "nin_imagenet"])
 def test_networks_of_ours_exported_are_told_from_their_relatives(name, tmp_path):
     net = disturb(build_network(name, num_classes=CLASSES, init="trainable"))

@@ -57,6 +57,8 @@ def _candidate(file: ForeignFile, network: str, *, is_named: bool) -> _Candidate
     assert file.graph
     net = network_on_meta(network)
     channels, height, width = file.graph.input_shape or (net.input_spec.channels, net.input_spec.size, net.input_spec.size)
+    if channels == height and width in (1, 3):
+        raise WeightsError(f"expected channels before height and width, found {channels}x{height}x{width}; export the model channels first")
     if height != width:
         raise WeightsError(f"expected square pictures, found {height}x{width}; export the model for square ones")
     theirs = graph_of_file(file.graph, (channels, height, width))
