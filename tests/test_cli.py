@@ -106,7 +106,7 @@ def test_models_are_listed(capsys):
     assert out.splitlines()[3].split() == ["lenet5", "1998", "60,000", "326", "K", "1x32x32"]
     fifty, last = json.loads(main(capsys, "models", "resnet50", "resnet152", "--json")[0])
     assert (fifty["name"], fifty["parameters"], fifty["macs"], fifty["input"]) == ("resnet50", 25_557_032, 3_857_973_248, [3, 224, 224])
-    assert (fifty["year"], fifty["place"], fifty["weights"]) == (2015, None, ["keras"])
+    assert (fifty["year"], fifty["place"], fifty["weights"]) == (2015, None, ["keras", "onnx_zoo", "onnx_zoo_7"])
     assert (last["place"], last["top5_error_percent"], last["contest_networks"]) == (1, 3.57, 6)
 
 

@@ -40,7 +40,7 @@ app.command(weights)
 
 @app.command
 def models(*patterns: str, json: Flag = False) -> None:
-    """List the networks: year, place and top-5 error in the ILSVRC contest, parameters, multiply-adds, input, known public weights.
+    """List the networks: year, place and top-5 error in the ILSVRC contest, parameters, multiply-adds, input, published weights.
 
     Args:
         patterns: Only names that match one, such as 'resnet*_cifar'.
@@ -48,12 +48,13 @@ def models(*patterns: str, json: Flag = False) -> None:
             source, about, weights}.
     """
     from provenet.papers.listing import list_networks, show_networks
+    from provenet.weights.table import published_for_networks
 
-    rows = list_networks(patterns or "*")
+    rows, published = list_networks(patterns or "*"), published_for_networks()
     if json:
-        _print_json([row.to_dict() for row in rows])
+        _print_json([row.to_dict() | {"weights": published.get(row.name, [])} for row in rows])
     else:
-        print(show_networks(rows))
+        print(show_networks(rows, published))
 
 
 @app.command

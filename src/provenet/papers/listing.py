@@ -1,6 +1,6 @@
 """The list of all networks, from the papers' data alone: it needs no torch, and a test compares it with the networks as built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -28,12 +28,10 @@ class Listed:
     paper: str
     source: str
     about: str
-    weights: tuple[str, ...]
-    """Tags of the public weights that are known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "input": list(self.input), "weights": list(self.weights)}
+        return {**asdict(self), "input": list(self.input)}
 
 
 def list_networks(patterns: str | Sequence[str] = "*") -> list[Listed]:
@@ -50,8 +48,8 @@ def list_networks(patterns: str | Sequence[str] = "*") -> list[Listed]:
     return [row for name, row in everything.items() if name in chosen]
 
 
-def show_networks(rows: Sequence[Listed]) -> str:
-    """A table with a heading for each paper."""
+def show_networks(rows: Sequence[Listed], weights: Mapping[str, Sequence[str]]) -> str:
+    """A table with a heading for each paper; `weights` are what is published for each network."""
     header = f"{'':22}{'year':>4}  {'contest, top-5 error':34}{'parameters':>12}{'MACs':>9}  {'input':11}  public weights"
     lines = [header]
     for paper, of_paper in groupby(rows, key=lambda row: row.paper):
@@ -60,8 +58,9 @@ def show_networks(rows: Sequence[Listed]) -> str:
             contest = f"{row.contest} {row.year}: {_ordinal(row.place)}, {row.top5_error_percent:g} %" if row.place and row.contest else ""
             contest += f" ({row.contest_networks} nets)" if row.contest_networks else ""
             size = "x".join(map(str, row.input))
-            weights = " ".join(row.weights)
-            line = f"  {row.name:20}{row.year:>4}  {contest:34}{row.parameters:>12,}{show_count(row.macs):>9}  {size:11}  {weights}"
+            known = weights.get(row.name, ())
+            published = " ".join([*known[:2], *([f"+{len(known) - 2}"] if len(known) > 2 else [])])
+            line = f"  {row.name:20}{row.year:>4}  {contest:34}{row.parameters:>12,}{show_count(row.macs):>9}  {size:11}  {published}"
             lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -98,5 +97,4 @@ def _list(paper: Paper, network: PublishedNetwork) -> Listed:
         paper=paper.citation,
         source=network.source,
         about=network.about,
-        weights=tuple(entry["tag"] for entry in paper.weights if entry["network"] == network.name),
     )

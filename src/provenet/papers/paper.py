@@ -65,7 +65,6 @@ class Paper:
     contest: Row | None
     training: Row
     accuracies: tuple[Row, ...]
-    weights: tuple[Row, ...]
     misprints: tuple[Misprint, ...]
     networks: dict[str, PublishedNetwork]
 
@@ -112,7 +111,6 @@ def _read(key: str, values: dict[str, Any]) -> Paper:
         contest=values.get("contest"),
         training=values.get("training", {}),
         accuracies=tuple(values.get("accuracy", ())),
-        weights=tuple(values.get("weights", ())),
         misprints=tuple(Misprint(**{**entry, "networks": tuple(entry["networks"])}) for entry in values.get("misprint", ())),
         networks={name: _network(name, _complete(tables, name)) for name in tables},
     )

@@ -4,19 +4,17 @@ The table is `sources.toml`. Everything in it was read somewhere, and each row s
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
 from typing import Any, get_args, get_type_hints
 
 from provenet.errors import SettingsError, WeightsError, printable, suggest
 from provenet.models.catalog import NETWORKS
 from provenet.preprocessing import Preprocessing
+from provenet.weights.table import TABLE, parse_rows, read_rows
 
-TABLE = "sources.toml"
 DIALECTS = ("torchvision", "timm", "keras", "onnx", "caffe")
 HASH_DIGITS = {"sha256": 64, "sha256_prefix": 8, "sha1": 40, "md5": 32}
 NUMBERS = ("size", "top-1", "top-5")
@@ -86,18 +84,15 @@ class WeightSet:
 @cache
 def read_sources() -> tuple[WeightSet, ...]:
     """Every known set, in the order of the table. Raises WeightsError for a table that is broken."""
-    return parse_sources(resources.files("provenet.weights").joinpath(TABLE).read_text("utf-8"))
+    return _sets(read_rows())
 
 
 def parse_sources(text: str) -> tuple[WeightSet, ...]:
     """The sets of a table in TOML, one for each [[set]]. Raises WeightsError, which names the row."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise WeightsError(f"{TABLE}: expected TOML, found otherwise ({printable(str(error))}); install provenet anew") from error
-    rows = table.get("set")
-    if set(table) != {"set"} or not isinstance(rows, list):
-        raise WeightsError(f"{TABLE}: expected [[set]] alone, found {', '.join(map(repr, table)) or 'nothing'}; install provenet anew")
+    return _sets(parse_rows(text))
+
+
+def _sets(rows: Sequence[Any]) -> tuple[WeightSet, ...]:
     sets: dict[str, WeightSet] = {}
     for number, row in enumerate(rows, 1):
         try:
