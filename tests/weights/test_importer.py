@@ -16,6 +16,7 @@ from provenet.preprocessing import PREPROCESSINGS
 from provenet.weights.bundle import Bundle, is_bundle, load_bundle, save_bundle
 from provenet.weights.by_names import AUTHORS, DIALECTS
 from provenet.weights.export import export_weights
+from provenet.weights.importer import _as_the_file_says
 from provenet.weights.keras_names import keras_names
 from provenet.weights.placing import Layer, Norm, _in_our_cut
 from provenet.weights.state_dict_names import TIMM, TORCHVISION, authors_names, timm_names, torchvision_names
@@ -329,3 +330,32 @@ def test_the_report_is_json(tmp_path):
     save_bundle(bundle, tmp_path / "model.safetensors")
     assert load_bundle(tmp_path / "model.safetensors").provenance == bundle.provenance
     assert load_file(tmp_path / "model.safetensors")
+
+
+CAFFE = PREPROCESSINGS["caffe"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "mean", "deviation", "said"),
+    [
+        ({}, CAFFE.mean, 1, ""),
+        ({"mean_value": "104, 117, 123"}, (104, 117, 123), 1, "the means that the file says"),
+        (
+            {"mean_value": "127.5", "scale": "0.0078125"},
+            (127.5,) * 3,
+            128,
+            "the means that the file says and the scale that it says (0.0078125)",
+        ),
+        ({"scale": "0.00390625"}, (0, 0, 0), 256, "the scale that it says (0.00390625)"),
+        (
+            {"mean_file": "imagenet_mean.binaryproto"},
+            CAFFE.mean,
+            1,
+            "usual means, as the file names a mean image (imagenet_mean.binaryproto) but does not hold it",
+        ),
+        ({"mean_value": "1, 2", "scale": "nan"}, CAFFE.mean, 1, ""),
+    ],
+)
+def test_what_a_caffe_net_did_to_pictures_is_carried(metadata, mean, deviation, said):
+    rule, what = _as_the_file_says(CAFFE, metadata)
+    assert (rule.mean, rule.std, what) == (mean, (deviation,) * 3, said)

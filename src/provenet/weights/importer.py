@@ -1,8 +1,9 @@
 """Weights from elsewhere -> a bundle of ours, with a report of what was recognised, rewritten and left out."""
 
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,13 +196,27 @@ def _preprocessing(
     name = chosen or _usual(found, file)
     rule = PREPROCESSINGS[name].with_channels(spec.channels)
     rule = replace(rule, size=size, resize=max(256, size) if size >= 192 else size)
-    means = file.metadata.get("mean_value") if chosen is None else None
-    if means and name == "caffe":
-        values = tuple(float(value) for value in means.replace(",", " ").split())
-        if len(values) == rule.channels and all(0 <= value <= 255 for value in values):
-            rule = replace(rule, mean=values)
-            return rule, "caffe, with the means that the file says"
+    if chosen is None and name == "caffe":
+        said, what = _as_the_file_says(rule, file.metadata)
+        if what:
+            return said, f"caffe, with {what}"
     return rule, f"{name}, {'as asked for' if chosen else f'which is usual for {found.dialect.split()[0]}'}"
+
+
+def _as_the_file_says(rule: Preprocessing, metadata: Mapping[str, str]) -> tuple[Preprocessing, str]:
+    """The rule with what a Caffe net's data layer did to pictures, and that in words."""
+    means = tuple(float(value) for value in metadata.get("mean_value", "").replace(",", " ").split())
+    scale, image = float(metadata.get("scale", 1)), metadata.get("mean_file")
+    said = []
+    if len(means) in (1, rule.channels) and all(0 <= value <= 255 for value in means):
+        rule = replace(rule, mean=means if len(means) == rule.channels else means * rule.channels)
+        said.append("the means that the file says")
+    elif image:
+        said.append(f"usual means, as the file names a mean image ({image}) but does not hold it")
+    if 0 < scale < math.inf and scale != 1:
+        rule = replace(rule, std=(1 / scale,) * rule.channels, mean=rule.mean if said else (0.0,) * rule.channels)
+        said.append(f"the scale that it says ({scale:g})")
+    return rule, " and ".join(said)
 
 
 def _usual(found: Found, file: ForeignFile) -> str:

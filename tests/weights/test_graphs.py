@@ -1,0 +1,292 @@
+"""Which graphs count as the same network, and where one that is another is said to part from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from provenet.errors import WeightsError
+from provenet.inspection.trace import trace
+from provenet.models.catalog import build_network, build_on_meta
+from provenet.weights.by_graph import find_by_graph
+from provenet.weights.foreign import ForeignFile, ForeignGraph, ForeignTensor, Operation
+from provenet.weights.graphs import _operation_of_step
+from provenet.weights.importer import _fill
+
+
+def held(values):
+    return ForeignTensor(tuple(values.shape), "float32", lambda: values.detach().numpy())
+
+
+def operations_of(net):
+    """A network of ours as a reader hands on a file: with weights, each batch norm as an operation of its own, softmax at the end."""
+    modules, spec = dict(net.named_modules()), net.input_spec
+    run = trace(net, (spec.channels, spec.size, spec.size))
+    operations = []
+    for step in run.steps:
+        operation, module = _operation_of_step(step, modules), modules.get(step.module)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weights = {"weight": held(module.weight)} | ({"bias": held(module.bias)} if module.bias is not None else {})
+            operation = replace(operation, weights=weights)
+        elif isinstance(module, nn.BatchNorm2d):
+            names = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+            weights = {name: held(getattr(module, ours)) for name, ours in names.items()}
+            operation = replace(operation, settings={"eps": module.eps}, weights=weights)
+        operations.append(operation)
+    assert run.results[0] == len(operations) - 1
+    return operations
+
+
+def file_of(operations, shape):
+    return ForeignFile(Path("net.onnx"), "ONNX", {}, ForeignGraph(tuple(operations), len(operations) - 1, shape))
+
+
+def insert(operations, place, *new):
+    """New operations after that of a number, each reading the one before; whoever read that one reads the last of them."""
+    shifted = [replace(each, reads=tuple(before if before < place else before + len(new) for before in each.reads)) for each in operations]
+    added = [replace(each, reads=(place + number,)) for number, each in enumerate(new)]
+    return [*operations[: place + 1], *added, *shifted[place + 1 :]]
+
+
+def find(operations, kind, number=0):
+    return [place for place, each in enumerate(operations) if each.kind == kind][number]
+
+
+def change(operations, kind, number=0, *, name=None, **settings):
+    place = find(operations, kind, number)
+    old = operations[place]
+    return [*operations[:place], replace(old, kind=name or kind, settings={**old.settings, **settings}), *operations[place + 1 :]]
+
+
+@pytest.fixture(scope="module")
+def nets():
+    torch.manual_seed(0)
+    found = {name: build_network(name, init="trainable").eval() for name in ("resnet20_cifar_b", "nin_cifar")}
+    with torch.no_grad():
+        for net in found.values():
+            for module in net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    nn.init.uniform_(module.weight, 0.5, 1.5)
+                    nn.init.normal_(module.bias, std=0.1)
+                    nn.init.normal_(module.running_mean, std=0.1)
+                    nn.init.uniform_(module.running_var, 0.5, 1.5)
+                elif getattr(module, "bias", None) is not None:
+                    nn.init.normal_(module.bias, std=0.1)
+    return found
+
+
+def read_back(net, operations):
+    """The network that the operations are recognised as, which must be this one and answer as it does."""
+    spec = net.input_spec
+    file = file_of(operations, (spec.channels, spec.size, spec.size))
+    found = find_by_graph(file, None)
+    assert found.net.name == net.name
+    _fill(found.net, found, file, None)
+    images = torch.randn(4, spec.channels, spec.size, spec.size)
+    with torch.no_grad():
+        torch.testing.assert_close(found.net.eval()(images), net(images), rtol=1e-4, atol=1e-4)
+    return found
+
+
+def as_it_is(operations):
+    return operations
+
+
+def softmax_at_the_end(operations):
+    return insert(operations, len(operations) - 1, Operation("softmax", "prob", ()))
+
+
+def nothing_done_here_and_there(operations):
+    """Dropout, identity, and flattening before and after."""
+    for place in (len(operations) - 2, 3, 0):
+        operations = insert(operations, place, Operation("dropout", "drop", ()), Operation("identity", "same", ()))
+    return operations
+
+
+def norms_in_two(operations):
+    """Mean and variance, then scale and shift, as Caffe has them."""
+    for number in reversed(range(sum(each.kind == "batch_norm" for each in operations))):
+        place = find(operations, "batch_norm", number)
+        old = operations[place]
+        scale = Operation("scale", f"scale{number}", (), {}, {name: old.weights[name] for name in ("scale", "shift")})
+        bare = replace(old, weights={name: old.weights[name] for name in ("mean", "variance")})
+        operations = insert([*operations[:place], bare, *operations[place + 1 :]], place, scale)
+    return operations
+
+
+def norms_folded(operations):
+    """Into the convolutions, which get a bias."""
+    kept, number_of = [], {-1: -1}
+    for place, each in enumerate(operations):
+        if each.kind == "batch_norm":
+            before = kept[number_of[each.reads[0]]]
+            mean, variance, scale, shift = (torch.from_numpy(each.weights[name].read()) for name in ("mean", "variance", "scale", "shift"))
+            slope = scale / (variance + each.settings["eps"]).sqrt()
+            weight = torch.from_numpy(before.weights["weight"].read()) * slope[:, None, None, None]
+            kept[number_of[each.reads[0]]] = replace(before, weights={"weight": held(weight), "bias": held(shift - mean * slope)})
+            number_of[place] = number_of[each.reads[0]]
+        else:
+            number_of[place] = len(kept)
+            kept.append(replace(each, reads=tuple(number_of[before] for before in each.reads)))
+    return kept
+
+
+def biases_before_norms(operations):
+    """Which the mean takes back, as MXNet and Keras have them."""
+    changed = list(operations)
+    for place, each in enumerate(operations):
+        if each.kind == "batch_norm":
+            before = changed[each.reads[0]]
+            bias = torch.randn(before.weights["weight"].shape[0])
+            changed[each.reads[0]] = replace(before, weights={**before.weights, "bias": held(bias)})
+            mean = torch.from_numpy(each.weights["mean"].read()) + bias
+            changed[place] = replace(each, weights={**each.weights, "mean": held(mean)})
+    return changed
+
+
+def padding_by_hand(operations):
+    """Before convolutions: zeros around, then no padding."""
+    for number in reversed(range(sum(each.kind == "convolution" for each in operations))):
+        place = find(operations, "convolution", number)
+        pads = operations[place].settings["pads"]
+        if any(pads) and operations[place].reads[0] >= 0:
+            operations = change(operations, "convolution", number, pads=(0, 0, 0, 0))
+            before = operations[place].reads[0]
+            alone = [*operations[:place], replace(operations[place], reads=(place,)), *operations[place + 1 :]]
+            shifted = [replace(each, reads=tuple(r + 1 if r >= place else r for r in each.reads)) for each in alone[place + 1 :]]
+            operations = [*alone[:place], Operation("pad", "pad", (before,), {"pads": pads, "value": 0.0}), alone[place], *shifted]
+    return operations
+
+
+def average_over_all_of_the_map(operations):
+    window = {"kernel": (8, 8), "stride": (1, 1), "pads": (0, 0, 0, 0), "rounds_up": False, "counts_padding": True}
+    return change(operations, "global_average", name="avg_pool", **window)
+
+
+def pools_that_pad_the_far_edge(operations):
+    """In the place of rounding up."""
+    for number in range(2):
+        kind = "max_pool" if number == 0 else "avg_pool"
+        settings = {"pads": (0, 0, 1, 1), "rounds_up": False} if kind == "max_pool" else {}
+        operations = change(operations, kind, **settings)
+    return operations
+
+
+def last_layer_as_a_convolution(operations):
+    place = find(operations, "linear", -1)
+    weight = operations[place].weights["weight"]
+    window = {"kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+    weights = {**operations[place].weights, "weight": weight.arranged((*weight.shape, 1, 1), lambda values: values[..., None, None])}
+    return [*operations[:place], replace(operations[place], kind="convolution", settings=window, weights=weights), *operations[place + 1 :]]
+
+
+SAME = [
+    *(("resnet20_cifar_b", way) for way in (as_it_is, softmax_at_the_end, nothing_done_here_and_there, norms_in_two, norms_folded)),
+    *(
+        ("resnet20_cifar_b", way)
+        for way in (biases_before_norms, padding_by_hand, average_over_all_of_the_map, last_layer_as_a_convolution)
+    ),
+    *(("nin_cifar", way) for way in (as_it_is, padding_by_hand, pools_that_pad_the_far_edge, average_over_all_of_the_map)),
+]
+
+
+@pytest.mark.parametrize(("name", "way"), SAME, ids=lambda value: getattr(value, "__name__", value))
+def test_what_says_the_same_is_the_same(nets, name, way):
+    read_back(nets[name], way(operations_of(nets[name])))
+
+
+def pad_before(operations, kind, value):
+    return insert(operations, find(operations, kind) - 1, Operation("pad", "pad", (), {"pads": (0, 0, 1, 1), "value": value}))
+
+
+def drop(operations, kind, number=0):
+    """Without that operation: its readers read what it read."""
+    place = find(operations, kind, number)
+    before = operations[place].reads[0]
+    number_of = {place: before}
+    rest = [replace(each, reads=tuple(r - 1 if r > place else number_of.get(r, r) for r in each.reads)) for each in operations[place + 1 :]]
+    return [*operations[:place], *rest]
+
+
+NIN, RESNET = "nin_cifar", "resnet20_cifar_b"
+OTHER = {
+    "a pool rounds down": (NIN, lambda o: change(o, "max_pool", rounds_up=False), r"there .*max pool.* -> 96x15x15\), here .*16x16"),
+    "a pool begins one pixel before": (NIN, lambda o: change(o, "max_pool", pads=(1, 1, 0, 0), rounds_up=False), "begins_before 1x1"),
+    "padding is missing": (NIN, lambda o: change(o, "convolution", pads=(0, 0, 0, 0)), "there .* begins_before 0x0.*, here .* 2x2"),
+    "a step is another": (NIN, lambda o: change(o, "convolution", stride=(2, 2)), "there .*stride 2x2.*, here .*stride 1x1"),
+    "groups": (RESNET, lambda o: change(o, "convolution", 3, groups=2), "there .*groups 2.*, here .*groups 1"),
+    "a relu is missing": (RESNET, lambda o: drop(o, "relu", 1), "there .*convolution.*, here .*relu"),
+    "a relu is leaky": (RESNET, lambda o: change(o, "relu", name="unknown", called="LeakyRelu"), "there .*LeakyRelu.*, here .*relu"),
+    "a layer nobody knows": (NIN, lambda o: insert(o, 3, Operation("unknown", "odd", (), {"called": "Selu"})), "there odd .*Selu"),
+    "another after the end": (NIN, lambda o: insert(o, len(o) - 1, Operation("relu", "more", ())), "there more "),
+    "a shortcut is missing": (RESNET, lambda o: drop(o, "add"), "there .*relu.*, here nothing of the kind"),
+    "maps of two sizes": (RESNET, lambda o: change(o, "convolution", 3, stride=(2, 2)), "expected maps of one size to add, found"),
+    "padding by ones": (NIN, lambda o: pad_before(o, "max_pool", 1.0), "a maximum over padding of 1"),
+    "padding before an average": (NIN, lambda o: pad_before(o, "avg_pool", 0.0), "avg_pool of padded maps"),
+    "a graph in disorder": (NIN, lambda o: [replace(o[0], reads=(5,)), *o[1:]], "expected to read what comes before it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_what_computes_something_else_is_refused_where_it_begins_to(nets, case):
+    name, way, said = OTHER[case]
+    net = nets[name]
+    with pytest.raises(WeightsError, match=said) as caught:
+        find_by_graph(file_of(way(operations_of(net)), (3, 32, 32)), name)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("net.onnx: ")
+
+
+def test_two_norms_of_alexnet_are_two_networks():
+    """The authors' constants, and Caffe's; both alone and changed halfway."""
+    operations = operations_of(build_on_meta("alexnet", init="trainable"))
+    shape = (3, 227, 227)
+    assert find_by_graph(file_of(operations, shape), None).net.name == "alexnet"
+    for number in range(2):
+        operations = change(operations, "response_norm", number, alpha=2e-5, k=1.0)
+        found = find_by_graph(file_of(operations, shape), None) if number else None
+    assert found.net.name == "alexnet_bvlc"
+    halfway = change(operations, "response_norm", 1, alpha=1e-4, k=2.0)
+    with pytest.raises(
+        WeightsError, match=r"parts from it after \d+ operations: there .*response norm.* alpha 0.0001.*, here .*alpha 2e-05"
+    ):
+        find_by_graph(file_of(halfway, shape), "alexnet_bvlc")
+    with pytest.raises(WeightsError, match=r"there .*groups 1"):
+        find_by_graph(file_of(change(operations, "convolution", 1, groups=1), shape), None)
+
+
+def test_the_place_of_a_stride_tells_the_resnets_apart():
+    shape = (3, 224, 224)
+    published, world = (operations_of(build_on_meta(name, init="trainable")) for name in ("resnet50", "resnet50_v1_5"))
+    assert find_by_graph(file_of(published, shape), None).net.name == "resnet50"
+    assert find_by_graph(file_of(world, shape), None).net.name == "resnet50_v1_5"
+    with pytest.raises(
+        WeightsError, match=r"expected the graph of resnet50, found one which parts from it after \d+ operations: .*stride 1x1"
+    ):
+        find_by_graph(file_of(world, shape), "resnet50")
+
+
+def test_a_layer_that_somebody_reads_before_its_norm_is_not_folded(nets):
+    """The sum of both is no network here, though each layer is one of its."""
+    operations = operations_of(nets["resnet20_cifar_b"])
+    norm = find(operations, "batch_norm", 1)
+    add = find(operations, "add")
+    reads = operations[add].reads
+    peeking = [*operations[:add], replace(operations[add], reads=(operations[norm].reads[0], reads[1])), *operations[add + 1 :]]
+    with pytest.raises(WeightsError, match="parts from it after"):
+        find_by_graph(file_of(peeking, (3, 32, 32)), "resnet20_cifar_b")
+
+
+def test_numbers_that_are_none_are_refused(nets):
+    net = nets["nin_cifar"]
+    operations = operations_of(net)
+    place = find(operations, "convolution", 2)
+    broken = operations[place].weights["weight"].arranged(operations[place].weights["weight"].shape, lambda values: values * np.nan)
+    operations[place] = replace(operations[place], weights={**operations[place].weights, "weight": broken})
+    file = file_of(operations, (3, 32, 32))
+    found = find_by_graph(file, None)
+    with pytest.raises(WeightsError, match="expected numbers, found some that are none"):
+        _fill(found.net, found, file, None)
