@@ -117,6 +117,21 @@ def norms_in_two(operations):
     return operations
 
 
+def norms_and_another_scale(operations):
+    """Half of a norm's scale and shift, doubled afterwards, and a little more."""
+    for number in reversed(range(sum(each.kind == "batch_norm" for each in operations))):
+        place = find(operations, "batch_norm", number)
+        old = operations[place]
+        half = {"scale": old.weights["scale"].arranged(old.weights["scale"].shape, lambda values: values / 2)}
+        half["shift"] = old.weights["shift"].arranged(old.weights["shift"].shape, lambda values: (values - 0.1) / 2)
+        channels = old.weights["scale"].shape
+        scale = Operation(
+            "scale", f"scale{number}", (), {}, {"scale": held(torch.full(channels, 2.0)), "shift": held(torch.full((1,), 0.1))}
+        )
+        operations = insert([*operations[:place], replace(old, weights={**old.weights, **half}), *operations[place + 1 :]], place, scale)
+    return operations
+
+
 def norms_folded(operations):
     """Into the convolutions, which get a bias."""
     kept, number_of = [], {-1: -1}
@@ -184,7 +199,10 @@ def last_layer_as_a_convolution(operations):
 
 
 SAME = [
-    *(("resnet20_cifar_b", way) for way in (as_it_is, softmax_at_the_end, nothing_done_here_and_there, norms_in_two, norms_folded)),
+    *(
+        ("resnet20_cifar_b", way)
+        for way in (as_it_is, softmax_at_the_end, nothing_done_here_and_there, norms_in_two, norms_and_another_scale, norms_folded)
+    ),
     *(
         ("resnet20_cifar_b", way)
         for way in (biases_before_norms, padding_by_hand, average_over_all_of_the_map, last_layer_as_a_convolution)
@@ -269,15 +287,24 @@ def test_the_place_of_a_stride_tells_the_resnets_apart():
         find_by_graph(file_of(world, shape), "resnet50")
 
 
-def test_a_layer_that_somebody_reads_before_its_norm_is_not_folded(nets):
-    """The sum of both is no network here, though each layer is one of its."""
-    operations = operations_of(nets["resnet20_cifar_b"])
-    norm = find(operations, "batch_norm", 1)
+def test_a_norm_that_is_passed_by_is_not_a_part_of_its_layer(nets):
+    """The sum reads the convolution itself: what nobody reads is left out, and nothing of it gets into the weights."""
+    net = build_network(RESNET, init="trainable").eval()
+    net.load_state_dict(nets[RESNET].state_dict())
+    operations = operations_of(net)
     add = find(operations, "add")
-    reads = operations[add].reads
-    peeking = [*operations[:add], replace(operations[add], reads=(operations[norm].reads[0], reads[1])), *operations[add + 1 :]]
-    with pytest.raises(WeightsError, match="parts from it after"):
-        find_by_graph(file_of(peeking, (3, 32, 32)), "resnet20_cifar_b")
+    norm = operations[operations[add].reads[0]]
+    assert norm.kind == "batch_norm"
+    operations[add] = replace(operations[add], reads=(norm.reads[0], operations[add].reads[1]))
+    net.conv2_x.block1.bn2 = nn.Identity()
+    read_back(net, operations)
+
+
+def test_two_that_nobody_knows_are_never_the_same():
+    """Not even where they have the same name: that shortcut of zeros could be any."""
+    operations = operations_of(build_on_meta("resnet20_cifar", init="trainable"))
+    with pytest.raises(WeightsError, match=r"there .*unknown called zero_padding.*, here .*unknown called zero_padding"):
+        find_by_graph(file_of(operations, (3, 32, 32)), "resnet20_cifar")
 
 
 def test_numbers_that_are_none_are_refused(nets):
