@@ -33,6 +33,12 @@ def compare(path, theirs, ours=None):
     return bundle, report, images, error
 
 
+def assert_same(a, b):
+    mine, other = a.state_dict(), b.state_dict()
+    assert set(mine) == set(other)
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
+
+
 @pytest.mark.parametrize(("ours", "theirs"), TORCHVISION.items())
 def test_torchvision_there_and_back(ours, theirs, tmp_path):
     net = disturb(build_torchvision(theirs))
@@ -41,6 +47,8 @@ def test_torchvision_there_and_back(ours, theirs, tmp_path):
     bundle, report, images, _ = compare(path, net, ours)
     assert report.dialect in ("torchvision",)
     assert not report.fresh
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)  # as the older ones of its files are
+    assert_same(import_weights(path)[0].network, bundle.network)
 
     save_bundle(bundle, tmp_path / "model.safetensors")
     exported = tmp_path / "exported.pth"
@@ -62,6 +70,8 @@ def test_timm_there_and_back(ours, theirs, tmp_path):
     save_file(net.state_dict(), path)
     bundle, report, images, _ = compare(path, net, ours)
     assert not report.fresh
+    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
+    assert_same(import_weights(tmp_path / "pytorch_model.bin")[0].network, bundle.network)
 
     exported = tmp_path / "exported.safetensors"
     export_weights(bundle, "timm", exported)

@@ -15,6 +15,7 @@ from provenet.weights.by_graph import find_by_graph
 from provenet.weights.foreign import ForeignFile, ForeignGraph, ForeignTensor, Operation
 from provenet.weights.graphs import _operation_of_step
 from provenet.weights.importer import _fill
+from provenet.weights.recognise import recognise
 
 
 def held(values):
@@ -298,6 +299,28 @@ def test_a_norm_that_is_passed_by_is_not_a_part_of_its_layer(nets):
     operations[add] = replace(operations[add], reads=(norm.reads[0], operations[add].reads[1]))
     net.conv2_x.block1.bn2 = nn.Identity()
     read_back(net, operations)
+
+
+def test_layers_on_which_the_answer_does_not_rest_are_named_or_refused(nets):
+    """But the six of GoogLeNet's auxiliary classifiers, which only training uses."""
+    operations = operations_of(nets["nin_cifar"])
+    place = find(operations, "convolution", 2)
+    aside = replace(operations[place], name="aside")
+    whole = file_of([*operations[:-1], aside, operations[-1]], (3, 32, 32))
+    with pytest.raises(WeightsError, match=r"net.onnx: is nin_cifar, but 1 of its layers is without a place.* on it \(aside\); name what"):
+        recognise(whole)
+    found = recognise(whole, without=["as*"])
+    assert (found.net.name, found.dropped) == ("nin_cifar", ("aside",))
+
+    operations = operations_of(build_on_meta("googlenet", init="trainable"))
+    place = find(operations, "convolution", 9)
+    for count in (6, 7):
+        asides = [replace(operations[place], name=f"loss{number}") for number in range(count)]
+        file = file_of([*operations[:-1], *asides, operations[-1]], (3, 224, 224))
+        if count == 6:
+            assert len(recognise(file).dropped) == 6
+    with pytest.raises(WeightsError, match="7 of its layers are without a place"):
+        recognise(file)
 
 
 def test_two_that_nobody_knows_are_never_the_same():

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from provenet.errors import WeightsError, printable, show_path
 from provenet.models.catalog import check_name
 from provenet.weights.by_graph import find_by_graph
 from provenet.weights.by_names import find_by_names, matches, with_reason
 from provenet.weights.foreign import ForeignFile
-from provenet.weights.found import Found
+from provenet.weights.found import Found, is_for_training, network_on_meta
 from provenet.weights.naming import Naming
 
 
@@ -20,7 +22,9 @@ def recognise(file: ForeignFile, as_: str | None = None, without: Sequence[str] 
     if as_ is not None:
         check_name(as_)
     if file.graph:
-        return find_by_graph(file, as_)
+        found = find_by_graph(file, as_)
+        _check_left_out(found, file, without)
+        return found
     if not file.tensors:
         raise WeightsError(f"{show_path(file.path)}: expected weights, found no tensor in it; get another file")
     candidates: list[Found] = []
@@ -43,6 +47,18 @@ def recognise(file: ForeignFile, as_: str | None = None, without: Sequence[str] 
             "name what may be left with --without PATTERN"
         )
     return best
+
+
+def _check_left_out(found: Found, file: ForeignFile, without: Sequence[str]) -> None:
+    """Layers of a graph on which its answer does not rest are as many as the network's auxiliary classifiers have, or named."""
+    net = network_on_meta(found.net.name)
+    num_of_training = sum(is_for_training(net, path) for path, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    left = [name for name in found.dropped if not matches(name, without)]
+    if len(left) > num_of_training:
+        raise WeightsError(
+            f"{show_path(file.path)}: is {found.net.name}, but {_count(left, 'of its layers')} without a place, as its answer does not "
+            f"rest on {'it' if len(left) == 1 else 'them'} ({_some(left)}); name what may be left with --without PATTERN"
+        )
 
 
 def _unknown(file: ForeignFile) -> WeightsError:
