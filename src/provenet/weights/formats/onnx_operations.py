@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from provenet.weights.foreign import Array, ForeignTensor, Operation
+from provenet.weights.foreign import ForeignTensor, Operation
 from provenet.weights.formats.onnx_constants import FLOAT_TYPES, Constants
 from provenet.weights.formats.onnx_nodes import Node
+from provenet.weights.formats.onnx_rows import repeated, row_of, times, transposed
+from provenet.weights.formats.onnx_windows import LARGEST_WINDOW_PIXELS, all_axes, window_of
 
-LARGEST_WINDOW_PIXELS = 2**15
 PICTURE = -1
 ROWS, MAPS = 2, 4
 """How many axes a value has: [N, features] and [N, C, H, W]."""
-
-Settings = dict[str, Any]
 
 
 class Operations:
@@ -88,7 +85,7 @@ class Operations:
         read, weight = self._read(node), self._tensor(node, 1)
         if read is None or weight is None or len(weight.shape) != 4:
             return False
-        settings = _window(node, weight.shape[2:])
+        settings = window_of(node, weight.shape[2:])
         groups = node.integer("group", 1)
         weights = {"weight": weight}
         if node.has_input(2):
@@ -105,7 +102,7 @@ class Operations:
         read, weight = self._read(node), self._tensor(node, 1)
         if read is None or weight is None or len(weight.shape) != 2 or self.num_axes(node) == MAPS:
             return False
-        return self._emit(node.outputs[0], "linear", node.name, (read,), {"weight": _transposed(weight)}, ROWS)
+        return self._emit(node.outputs[0], "linear", node.name, (read,), {"weight": transposed(weight)}, ROWS)
 
     def gemm(self, node: Node) -> bool:
         """Gemm: alpha * x [N, I] @ weight + beta * bias. The first exports of Caffe2 leave it to Gemm to flatten maps."""
@@ -114,13 +111,13 @@ class Operations:
         if read is None or weight is None or len(weight.shape) != 2 or node.integer("transA", 0):
             return False
         if not node.integer("transB", 0):
-            weight = _transposed(weight)
-        weights = {"weight": _times(weight, alpha)}
+            weight = transposed(weight)
+        weights = {"weight": times(weight, alpha)}
         if node.has_input(2) and beta:
-            row = _row(bias, ROWS) if bias else None
+            row = row_of(bias, ROWS) if bias else None
             if row is None or row.shape[0] not in (1, weight.shape[0]):
                 return False
-            weights["bias"] = _times(_repeated(row, weight.shape[0]), beta)
+            weights["bias"] = times(repeated(row, weight.shape[0]), beta)
         if self._axes[read] == MAPS:
             if self.opset >= 7:
                 return False
@@ -158,7 +155,7 @@ class Operations:
         if layer and layer.kind in ("convolution", "linear") and "bias" not in layer.weights and self._readers[name] == 1:
             num_outputs = layer.weights["weight"].shape[0]
             if row.shape[0] in (1, num_outputs):
-                self.operations[read] = replace(layer, weights={**layer.weights, "bias": _repeated(row, num_outputs)})
+                self.operations[read] = replace(layer, weights={**layer.weights, "bias": repeated(row, num_outputs)})
                 self.numbers[node.outputs[0]] = read
                 return True
         return self._emit(node.outputs[0], "scale", node.name, (read,), {"shift": row})
@@ -190,12 +187,12 @@ class Operations:
                 return None
             behind = (1,) * (axes - first - len(tensor.shape))
             tensor = tensor.arranged((*tensor.shape, *behind), lambda values: values.reshape(*values.shape, *behind))
-        return _row(tensor, axes)
+        return row_of(tensor, axes)
 
     def pool(self, node: Node) -> bool:
         """MaxPool and AveragePool; the average counts padding where it is told to, which it can be since opset 7."""
         kernel = node.integers("kernel_shape")
-        settings = _window(node, kernel) if kernel and len(kernel) == 2 else None
+        settings = window_of(node, kernel) if kernel and len(kernel) == 2 else None
         if settings is None or settings.pop("dilation") != (1, 1) or self.num_axes(node) == ROWS:
             return False
         if settings == {"kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0)}:
@@ -264,7 +261,7 @@ class Operations:
             widths = self.constants.integers_of(node.inputs[1]) if node.has_input(1) else None
             value = self.constants.number_of(node.inputs[2]) if node.has_input(2) else 0.0
             if widths is not None and node.has_input(3):
-                widths = _all_axes(widths, self.constants.integers_of(node.inputs[3]))
+                widths = all_axes(widths, self.constants.integers_of(node.inputs[3]))
         if widths is None or value is None or node.text("mode", "constant") != "constant":
             return False
         if not any(widths):
@@ -330,64 +327,3 @@ HANDLERS: dict[str, Callable[[Operations, Node], bool]] = {
     "Cast": Operations.cast,
     "Transpose": Operations.transpose,
 }
-
-
-def _window(node: Node, kernel: tuple[int, ...]) -> Settings | None:
-    """Kernel, stride, dilation and pads of a node, None where they are not those of a window."""
-    stride, dilation = node.integers("strides") or (1, 1), node.integers("dilations") or (1, 1)
-    written, auto_pad = node.integers("kernel_shape") or kernel, node.text("auto_pad", "NOTSET")
-    pads = node.integers("pads") or (0, 0, 0, 0)
-    if not len(written) == len(stride) == len(dilation) == 2 or len(pads) != 4:
-        return None
-    if not all(0 < side <= LARGEST_WINDOW_PIXELS for side in (*written, *stride, *dilation)):
-        return None
-    if not all(0 <= side <= LARGEST_WINDOW_PIXELS for side in pads):
-        return None
-    settings: Settings = {"kernel": tuple(written), "stride": stride, "dilation": dilation}
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        return {**settings, "auto_pad": auto_pad.lower()}
-    if auto_pad not in ("NOTSET", "VALID", ""):
-        return None
-    return {**settings, "pads": pads if auto_pad != "VALID" else (0, 0, 0, 0)}
-
-
-def _row(tensor: ForeignTensor, axes: int) -> ForeignTensor | None:
-    """A constant that is added to or multiplied with a value of so many axes, as [C] or [1], if it is the same for all pixels."""
-    if tensor.num_values == 1:
-        return tensor.arranged((1,), lambda values: values.reshape(1))
-    if len(tensor.shape) > axes:
-        return None
-    shape = (1,) * (axes - len(tensor.shape)) + tensor.shape
-    num_channels = shape[1]
-    is_row = tensor.num_values == num_channels
-    return tensor.arranged((num_channels,), lambda values: values.reshape(num_channels)) if is_row else None
-
-
-def _repeated(row: ForeignTensor, num_channels: int) -> ForeignTensor:
-    """[1] -> [C]."""
-    return (
-        row
-        if row.shape[0] == num_channels
-        else row.arranged((num_channels,), lambda values: np.full(num_channels, values[0], values.dtype))
-    )
-
-
-def _transposed(weight: ForeignTensor) -> ForeignTensor:
-    return weight.arranged((weight.shape[1], weight.shape[0]), lambda values: values.T)
-
-
-def _times(tensor: ForeignTensor, factor: float) -> ForeignTensor:
-    def multiplied(values: Array) -> Array:
-        return values * np.float32(factor)
-
-    return tensor if factor == 1 else tensor.arranged(tensor.shape, multiplied)
-
-
-def _all_axes(widths: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Widths of some axes, as (before, after) of all four."""
-    if axes is None or len(widths) != 2 * len(axes) or not all(-4 <= axis < 4 for axis in axes):
-        return None
-    whole = [0] * 8
-    for place, axis in enumerate(axes):
-        whole[axis % 4], whole[4 + axis % 4] = widths[place], widths[len(axes) + place]
-    return tuple(whole)
