@@ -10,10 +10,10 @@ import sys
 import time
 
 from provenet.console import Terminal
-from provenet.errors import ProvenetError, complain
+from provenet.errors import ProvenetError, WeightsError, complain
 from provenet.runs.evaluate import evaluate_bundle
 from provenet.runtime import prepare_process
-from provenet.weights.importer import import_weights
+from provenet.weights.create import open_weights
 from provenet.weights.sources import list_sets
 from provenet.weights.store import find_file
 
@@ -27,12 +27,18 @@ def main(words: list[str]) -> int:
     prepare_process()
     data, patterns = words[0], words[1:] or ["*"]
     sets = {found.tag: found for pattern in patterns for found in list_sets(pattern)}
-    there = [(found, path) for found in sets.values() if (path := find_file(found)) is not None]
+    there = [found for found in sets.values() if find_file(found) is not None]
     if not there:
         raise ProvenetError("expected files of weights in PROVENET_WEIGHTS, found none; `provenet weights fetch TAG` gets them")
     print(ROW.format("tag", "top-1 %", "published", "differ", "top-5 %", "published", "differ", "seconds"))
-    for found, path in there:
-        bundle, _ = import_weights(path, found.network, preprocessing=found.preprocessing)
+    images, unusable = 0, []
+    for found in there:
+        try:
+            bundle = open_weights(found.tag, found.network)  # with its published preprocessing; its hash is looked at again
+        except WeightsError as error:
+            complain(error)
+            unusable.append(found.tag)
+            continue
         started = time.perf_counter()
         with Terminal() as terminal:
             result = evaluate_bundle(bundle, data, watcher=terminal)
@@ -42,9 +48,11 @@ def main(words: list[str]) -> int:
             percent = 100 * measured
             cells += [f"{percent:.2f}", *(["", ""] if published is None else [f"{published:.2f}", f"{percent - published:+.2f}"])]
         print(ROW.format(found.tag, *cells, f"{seconds:.0f}"), flush=True)
-    error = 100 * (0.25 / result.images) ** 0.5
-    print(f"{result.images:,} pictures: the standard error of a share is at most {error:.2f}; {len(sets) - len(there)} sets are not here")
-    return 0
+        images = result.images
+    if images:
+        error = 100 * (0.25 / images) ** 0.5
+        print(f"{images:,} pictures: the standard error of a share is at most {error:.2f}; {len(sets) - len(there)} sets are not here")
+    return 2 if unusable else 0
 
 
 if __name__ == "__main__":
