@@ -50,8 +50,8 @@ def main(words: list[str]) -> int:
         print(ROW.format(found.tag, *cells, f"{seconds:.0f}"), flush=True)
         images = result.images
     if images:
-        error = 100 * (0.25 / images) ** 0.5
-        print(f"{images:,} pictures: the standard error of a share is at most {error:.2f}; {len(sets) - len(there)} sets are not here")
+        largest = 100 * (0.25 / images) ** 0.5
+        print(f"{images:,} pictures: the standard error of a share is at most {largest:.2f}; {len(sets) - len(there)} sets are not here")
     return 2 if unusable else 0
 
 
