@@ -34,7 +34,7 @@ def test_torchvision():
             assert found.address == weights.url
             assert found.sha256_prefix == re.search(r"-([0-9a-f]{8,})\.", weights.url)[1][:8]  # as torch.hub checks it
             assert {"acc@1": found.top1, "acc@5": found.top5} == weights.meta["_metrics"]["ImageNet-1K"]
-            assert f"{weights.meta['_file_size']} megabytes" in found.notes
+            assert found.mebibytes == weights.meta["_file_size"]
             theirs = weights.transforms()
             (size,), (resize,) = theirs.crop_size, theirs.resize_size
             rule = found.preprocessing

@@ -38,6 +38,8 @@ class WeightSet:
     also: tuple[str, ...] = ()
     """Other addresses that the source states for the same set, of files that may be of another kind."""
     bytes: int | None = None
+    mebibytes: float | None = None
+    """2^20 bytes, as its publisher rounds the size, where the bytes are not stated."""
     sha256: str | None = None
     sha256_prefix: str | None = None
     """Its first 8 digits, where the file's name has them."""
@@ -72,8 +74,10 @@ class WeightSet:
             value = getattr(self, name)
             if value is not None and not 1 < value < 100:
                 raise WeightsError(f"{name}: expected percent, found {value}")
-        if self.bytes is not None and self.bytes < 1:
-            raise WeightsError(f"bytes: expected 1 or more, found {self.bytes}")
+        for name in ("bytes", "mebibytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise WeightsError(f"{name}: expected 1 or more, found {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, None for what is not known."""
@@ -150,7 +154,8 @@ def show_sets(sets: Sequence[WeightSet], *, wide: bool = False) -> str:
     head = ("tag", "size", "licence", "top-1", "top-5", *(("trained on", "preprocessing", "address", "source") if wide else ("read in",)))
     rows = [head]
     for found in sets:
-        size = "" if found.bytes is None else f"{found.bytes / 1e6:.1f} MB"
+        size = "" if found.mebibytes is None else f"~{found.mebibytes * 2**20 / 1e6:.0f} MB"
+        size = size if found.bytes is None else f"{found.bytes / 1e6:.1f} MB"
         known = (found.tag, size, found.licence or "", *("" if value is None else f"{value:.2f}" for value in (found.top1, found.top5)))
         if wide:
             rows.append((*known, found.trained_on or "", _in_words(found.preprocessing), found.address or "", found.source))
