@@ -69,7 +69,8 @@ def fetch(
     Args:
         tag: A tag of `provenet weights list`, or hf:OWNER/NAME for a repository of the Hugging Face Hub.
         output: A bundle to make of it at once.
-        mirror: Another address under which files lie by their published names, or TAG/NAME where several have one; PROVENET_MIRROR does the same.
+        mirror: Another address under which files lie by their published names, or TAG/NAME where several have one; also
+            PROVENET_MIRROR.
         proxy: A proxy, such as http://localhost:3128; PROVENET_PROXY does the same.
         json: Print {tag, file} as JSON.
     """
