@@ -31,7 +31,7 @@ def build(name, weights=None, **more):
     return getattr(keras.applications, name)(weights=weights, **arguments)
 
 
-def make(name, epsilon=None, **more):
+def make(name, epsilon=None, *, biases_before_norms=True, **more):
     """Keras' network with biases and batch norms that matter: the statistics are near those of some pictures."""
     net, generator = build(name, **more), np.random.default_rng(0)
     norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -43,7 +43,8 @@ def make(name, epsilon=None, **more):
                 elif weight.path.endswith("beta"):
                     weight.assign(generator.normal(0, 0.1, weight.shape))
             elif weight.path.endswith("bias"):
-                weight.assign(generator.normal(0, 0.05, weight.shape))
+                if biases_before_norms or not norms or layer.name == "predictions":
+                    weight.assign(generator.normal(0, 0.05, weight.shape))
             else:
                 weight.assign(generator.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
     for norm in norms:
@@ -65,6 +66,17 @@ def save_legacy(net, path):
     """As keras.applications has published weights since 2017: a group for each layer, its weights by their names."""
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, net)
+
+
+def save_of_2018(net, path):
+    """Today's names with the `:0` that TensorFlow's variables had, as most published files are."""
+    save_legacy(net, path)
+    with h5py.File(path, "a") as file:
+        for group in file.values():
+            names = [f"{name}:0" for name in group.attrs["weight_names"]]
+            for name in names:
+                group.move(name.removesuffix(":0"), name)
+            group.attrs["weight_names"] = [name.encode() for name in names]
 
 
 def name_of_2016(today):
@@ -138,6 +150,7 @@ def test_what_keras_saves(ours, kind, tmp_path):
     save(net, path)
     bundle, report = import_weights(path)
     assert (report.network, report.fresh) == (ours, ())
+    assert report.dialect == ("keras by number" if kind == "today's" else "keras")
     assert report.preprocessing.startswith("caffe")
     compare(bundle, net)
 
@@ -148,14 +161,37 @@ def test_what_was_published_in_2016(ours, tmp_path):
     net = make(KERAS[ours], epsilon=1e-3)
     save_of_2016(net, tmp_path / "net.h5")
     bundle, report = import_weights(tmp_path / "net.h5")
-    assert report.network == ours
+    assert (report.network, report.dialect) == (ours, "keras of 2016" if ours == "resnet50" else "keras")
     compare(bundle, net)
+
+
+def test_what_was_published_in_2018(tmp_path):
+    net = make("ResNet50")
+    save_of_2018(net, tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5") as file:
+        assert "conv2_block1_1_conv/conv2_block1_1_conv/kernel:0" in file
+    bundle, report = import_weights(tmp_path / "net.h5")
+    assert (report.network, report.dialect) == ("resnet50", "keras")
+    compare(bundle, net)
+
+
+@pytest.mark.parametrize("theirs", ["ResNet50V2", "MobileNet"])
+def test_networks_that_we_lack_are_refused(theirs, tmp_path):
+    """And not taken for one that we have, not even for one of as many layers."""
+    net = build(theirs)
+    for ending, save in FORMATS.values():
+        path = tmp_path / f"net{ending}"
+        save(net, path)
+        for as_ in (None, "resnet50"):
+            with pytest.raises(WeightsError) as caught:
+                import_weights(path, as_)
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ending", [".h5", ".weights.h5"])
 @pytest.mark.parametrize("ours", KERAS)
 def test_what_keras_loads(ours, ending, tmp_path):
-    net = make(KERAS[ours])
+    net = make(KERAS[ours], biases_before_norms=False)  # ours have none: they would be taken off the means
     save_legacy(net, tmp_path / "theirs.h5")
     bundle, _ = import_weights(tmp_path / "theirs.h5")
     (tmp_path / "theirs.h5").unlink()
@@ -166,8 +202,7 @@ def test_what_keras_loads(ours, ending, tmp_path):
     again = build(KERAS[ours])
     again.load_weights(exported)
     compare(bundle, again)
-    convolutions_lost_their_biases = ours.startswith("resnet")
-    assert same_weights(again, net) is not convolutions_lost_their_biases
+    assert same_weights(again, net)
     bundle_again, _ = import_weights(exported)
     mine, other = bundle.network.state_dict(), bundle_again.network.state_dict()
     assert all(torch.equal(mine[name], other[name]) for name in mine)

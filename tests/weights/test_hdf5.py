@@ -1,6 +1,7 @@
 """Keras' HDF5 files that are broken, or made to do harm: each is refused with one line, before anything is allocated."""
 
 import json
+import struct
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,9 @@ import pytest
 from provenet.errors import WeightsError
 from provenet.weights.formats import hdf5
 from provenet.weights.formats.hdf5 import read_hdf5
+from provenet.weights.formats.hdf5_header import claimed_text_bytes
 from provenet.weights.formats.opening import open_foreign
+from provenet.weights.importer import import_weights
 
 h5py = pytest.importorskip("h5py")
 
@@ -93,6 +96,26 @@ def complex_numbers(file, path):
     file["fc/kernel:0"] = np.ones(3, complex)
 
 
+def no_numbers(file, path):
+    file["fc/kernel:0"] = h5py.Empty("<f4")
+
+
+def many_groups(file, path):
+    group = file.create_group("group")
+    for number in range(hdf5.LARGEST_NUM_OBJECTS):
+        file[f"group{number}"] = group
+
+
+def groups_in_groups(file, path):
+    """A few names that lead to 10^7 places."""
+    group = file.create_group("z7")
+    for depth in range(7):
+        above = file.create_group(f"z{depth}")
+        for number in range(10):
+            above[f"{number}"] = group
+        group = above
+
+
 def depths(file, path):
     file["/".join("abcdefghijklmnopqrstuvwxyz")] = KERNEL
 
@@ -111,7 +134,66 @@ HARM = {
     references: "expected numbers, found fc/kernel:0 of object",
     compounds: "expected numbers, found fc/kernel:0 of",
     complex_numbers: "expected numbers, found fc/kernel:0 of complex128",
+    no_numbers: "expected numbers, found fc/kernel:0 of",
+    many_groups: "objects and more; do not trust it",
+    groups_in_groups: "objects and more; do not trust it",
     depths: "objects and more; do not trust it",
+}
+
+
+def rewrite(path, *changes):
+    """Put other bytes into a file, as no library writes them: each change is what is there, and what is to be."""
+    content = path.read_bytes()
+    for old, new in changes:
+        assert old in content
+        assert len(old) == len(new)
+        content = content.replace(old, new)
+    path.write_bytes(content)
+    return path
+
+
+def chunks_that_claim_much(path):
+    """Its one chunk says that it is 400 MB; the file has 36 kB."""
+    with h5py.File(write(path), "a") as file:
+        file.create_dataset("fc/kernel:0", data=np.ones((9, 1009), "<f4"), chunks=(9, 1009))
+    sizes = (
+        (struct.pack("<QQ", 9, 1009), struct.pack("<QQ", 10_000, 10_000)),
+        (struct.pack("<II", 9, 1009), struct.pack("<II", 10_000, 10_000)),
+    )
+    return rewrite(path, *sizes, (struct.pack("<I", 9 * 1009 * 4), struct.pack("<I", 400_000_000)))
+
+
+def one_text_a_thousand_times(path):
+    """A list of texts, all of which are the one of 8 MB."""
+    text, count = "Z" * 2**23, 1000
+    with h5py.File(write(path), "a") as file:
+        file.attrs["model_config"] = [text] + [f"{number:06}" for number in range(count - 1)]
+    content = path.read_bytes()
+    start = content.index(struct.pack("<I", len(text)))  # of 16 bytes for each: length, where, number
+    references = content[start : start + 16 * count]
+    assert references[16:20] == struct.pack("<I", 6)
+    return rewrite(path, (references, references[:16] * count))
+
+
+def a_text_of_gigabytes(path):
+    """A file of ten kilobytes: the library would allocate all that before it looks."""
+    text = json.dumps({"config": {"name": "x" * 12_000}})
+    write(path, model_config=text)
+    start = path.read_bytes().index(struct.pack("<I", len(text)))
+    reference = path.read_bytes()[start : start + 16]
+    return rewrite(path, (reference, struct.pack("<I", 4_000_000_000) + reference[4:]))
+
+
+def brackets(path):
+    """JSON that takes twenty times its length."""
+    return write(path, model_config="[" + "[]," * 3_000_000 + "[]]")
+
+
+CRAFTED = {
+    chunks_that_claim_much: "fc/kernel:0 says it is 10000x10000, the file holds",
+    one_text_a_thousand_times: "expected the configuration of a model as one text, found something else; do not trust it",
+    a_text_of_gigabytes: "expected a configuration of at most 2,097,152 bytes, found one that claims 4,000,000,000",
+    brackets: "expected a configuration of at most 2,097,152 bytes, found one that claims 9,000,004",
 }
 
 
@@ -142,10 +224,75 @@ def test_what_would_do_harm_is_refused(harm, tmp_path):
     assert HARM[harm] in refusal(harmful(harm, tmp_path))
 
 
+@pytest.mark.parametrize("is_ordered", [False, True])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("as_", [str, np.bytes_])
+@pytest.mark.parametrize("num_attributes", [0, 3, 30])
+def test_a_configuration_wherever_the_library_puts_it(num_attributes, as_, libver, is_ordered, tmp_path):
+    """Beside other attributes, which fill more than one block of a header; of the newest format many are no longer in it."""
+    path = write(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "w", libver=libver, track_order=is_ordered) as file:
+        file[PLACE] = KERNEL
+        for number in range(num_attributes):
+            file.attrs[f"before {number}"] = "model_config"
+        file.attrs["model_config"] = as_(of_a_norm(0.002))
+        file.attrs["training_config"] = "{}"
+    if num_attributes == 30 and as_ is str and (is_ordered or libver == "latest"):
+        assert "cannot be read (attributes outside of the header of their object)" in refusal(path)
+        return
+    assert read_hdf5(path).metadata == {"epsilon": "0.002"}
+
+
+def header(kind, body, flags=0):
+    """An object header of version 1 at the beginning of a file, with one message."""
+    message = struct.pack("<HHB3x", kind, len(body), flags) + body
+    return struct.pack("<BxHII4x", 1, 1, 1, len(message)) + message
+
+
+def attribute(name, length):
+    return struct.pack("<BxHHH", 1, len(name) + 1, 8, 8) + name.ljust(8, b"\0") + bytes(16) + struct.pack("<I12x", length)
+
+
+def test_a_header_that_is_read_by_hand(tmp_path):
+    (tmp_path / "net.h5").write_bytes(header(0x0C, attribute(b"config", 1234)))
+    assert claimed_text_bytes(tmp_path / "net.h5", 0, "config") == 1234
+    with pytest.raises(ValueError, match="no model in the header"):
+        claimed_text_bytes(tmp_path / "net.h5", 0, "model")
+
+
+HEADERS = {
+    "a header of megabytes": header(0x10, struct.pack("<QQ", 16, 24)),  # which goes on at its own beginning
+    "beyond the end of the file": header(0x10, struct.pack("<QQ", 2**40, 24)),
+    "that several objects share": header(0x0C, attribute(b"config", 1), flags=2),
+    "an attribute that is cut": header(0x0C, attribute(b"config", 1)[:-8]),
+    "outside of the header": header(0x15, struct.pack("<BBQQ", 0, 0, 4096, 8192)),
+}
+
+
+@pytest.mark.parametrize("found", HEADERS)
+def test_a_header_that_no_library_writes(found, tmp_path):
+    (tmp_path / "net.h5").write_bytes(HEADERS[found])
+    with pytest.raises(ValueError, match=found):
+        claimed_text_bytes(tmp_path / "net.h5", 0, "config")
+
+
+def test_a_header_of_the_newest_format_that_says_when_attributes_leave_it(tmp_path):
+    message = struct.pack("<BHB", 0x0C, len(attribute(b"config", 1234)), 0) + attribute(b"config", 1234)
+    (tmp_path / "net.h5").write_bytes(b"OHDR" + struct.pack("<BB16xHHB", 2, 0x30, 8, 6, len(message)) + message)
+    assert claimed_text_bytes(tmp_path / "net.h5", 0, "config") == 1234
+
+
+@pytest.mark.parametrize("craft", CRAFTED, ids=lambda craft: craft.__name__)
+def test_what_was_crafted_is_refused(craft, tmp_path):
+    assert CRAFTED[craft] in refusal(craft(tmp_path / "net.h5"))
+
+
 def test_no_harm_takes_memory_or_time(tmp_path):
     """In a process that may have a quarter of a gigabyte more than it has when all is imported."""
     for harm in HARM:
         harmful(harm, tmp_path)
+    for craft in CRAFTED:
+        craft(tmp_path / f"{craft.__name__}.h5")
     (tmp_path / "secret.h5").unlink()
     code = f"""
 import resource, time
@@ -164,7 +311,7 @@ for path in sorted(Path({str(tmp_path)!r}).glob("*.h5")):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds = dict(line.split() for line in done.stdout.splitlines())
-    assert set(seconds) == {harm.__name__ for harm in HARM}
+    assert set(seconds) == {harm.__name__ for harm in (*HARM, *CRAFTED)}
     assert max(map(float, seconds.values())) < 2
 
 
@@ -177,10 +324,47 @@ def test_too_many_objects_are_refused(tmp_path, monkeypatch):
     assert "objects and more; do not trust it" in refusal(path)
 
 
-NORM_OF_WORDS = json.dumps({"class_name": "BatchNormalization", "config": {"epsilon": "much"}})
+def test_numbers_that_are_not_where_the_file_says(tmp_path):
+    """What cannot be read is seen only when it is read."""
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        place = file.create_dataset(PLACE, data=KERNEL, chunks=KERNEL.shape).id.get_chunk_info(0).byte_offset
+    rewrite(path, (struct.pack("<Q", place), struct.pack("<Q", 2**40)))
+    tensor = read_hdf5(path).tensors["conv1/kernel"]
+    with pytest.raises(WeightsError, match="conv1/kernel:0: expected numbers, found none that can be read") as caught:
+        tensor.read()
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("config", ["{", "[" * 100_000, NORM_OF_WORDS], ids=["cut", "deep", "words"])
+def test_lists_of_names_are_not_followed(tmp_path):
+    """Keras finds weights by two lists; here only what is in the file counts."""
+    path = write(tmp_path / "net.h5", layer_names=[b"nowhere", b"../.."])
+    outside(path)
+    with h5py.File(path, "a") as file:
+        file["model_weights/conv1"].attrs["weight_names"] = [b"../../secret.h5", b"/etc/passwd"]
+    assert set(read_hdf5(path).tensors) == {"conv1/kernel", "conv1/bias"}
+    with pytest.raises(WeightsError, match="found 2 tensors of another") as caught:
+        import_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def of_a_norm(epsilon):
+    return json.dumps({"class_name": "BatchNormalization", "config": {"epsilon": epsilon}})
+
+
+NO_CONFIGURATIONS = {
+    "cut": "{",
+    "deep": "[" * 100_000,
+    "words": of_a_norm("much"),
+    "below zero": of_a_norm(-5),
+    "zero": of_a_norm(0.0),
+    "no number": of_a_norm(float("nan")),
+    "infinite": of_a_norm(float("inf")),
+    "400 digits": of_a_norm(10**400),
+}
+
+
+@pytest.mark.parametrize("config", NO_CONFIGURATIONS.values(), ids=NO_CONFIGURATIONS)
 def test_a_configuration_that_is_none_is_refused(config, tmp_path):
     path = write(tmp_path / "net.h5")
     with h5py.File(path, "a", libver="latest") as file:

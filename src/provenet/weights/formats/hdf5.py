@@ -13,10 +13,14 @@ from typing import Any
 
 from provenet.errors import WeightsError, printable, show_path
 from provenet.weights.foreign import LARGEST_TENSOR_BYTES, Array, ForeignFile, ForeignTensor
+from provenet.weights.formats.hdf5_header import claimed_text_bytes
 
-LARGEST_NUM_OBJECTS = 100_000
+LARGEST_NUM_OBJECTS = 10_000
+"""A whole ResNet-152 has 3,010, as Keras 3 saves it; to open a hundred thousand would take many seconds."""
 LARGEST_DEPTH = 16
-LARGEST_CONFIG_BYTES = 2**24
+CONFIGURATION = "model_config"
+LARGEST_CONFIG_BYTES = 2**21
+"""A ResNet-152's is 447,678 long, an EfficientNetV2-L's 871,075. JSON of nothing but brackets takes twenty times its length in memory."""
 
 BY_NUMBER = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -37,10 +41,10 @@ def read_hdf5(path: Path) -> ForeignFile:
     try:
         with h5py.File(path, "r") as file:
             found = dict(_tensors(h5py, file, path, shown))
-            metadata = _configuration(file)
+            metadata = _configuration(h5py, file, path, shown)
     except WeightsError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UnicodeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError, OverflowError) as error:
         raise WeightsError(
             f"{shown}: expected an HDF5 file of Keras, found one that cannot be read ({printable(str(error))[:200]}); fetch it again"
         ) from error
@@ -59,6 +63,7 @@ def import_h5py(shown: str) -> Any:
 def _tensors(h5py: Any, file: Any, path: Path, shown: str) -> Iterator[tuple[str, ForeignTensor]]:
     """Name and tensor of every dataset of a layer."""
     seen: set[str] = set()
+    file_bytes = path.stat().st_size
     for place, dataset in _datasets(h5py, file, shown):
         name = _name(place)
         if name is None:
@@ -66,9 +71,10 @@ def _tensors(h5py: Any, file: Any, path: Path, shown: str) -> Iterator[tuple[str
         if name in seen:  # a layer of a model within the model has the name of one outside: that one keeps it
             name = place
         seen.add(name)
-        if dataset.dtype.kind not in "fiu" or dataset.dtype.itemsize > 8:
+        if dataset.shape is None or dataset.dtype.kind not in "fiu" or dataset.dtype.itemsize > 8:
             raise WeightsError(f"{shown}: expected numbers, found {printable(place)} of {dataset.dtype}; save the weights alone")
-        held_bytes, needed_bytes = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+        held_bytes = min(dataset.id.get_storage_size(), file_bytes)  # the first is only what an index of chunks says
+        needed_bytes = dataset.size * dataset.dtype.itemsize
         if dataset.compression is not None or dataset.id.get_create_plist().get_nfilters():
             raise WeightsError(f"{shown}: expected plain numbers, found {printable(place)} compressed, as Keras never does; save it again")
         if needed_bytes > held_bytes or dataset.size * 4 > LARGEST_TENSOR_BYTES:
@@ -85,14 +91,14 @@ def _datasets(h5py: Any, group: Any, shown: str) -> Iterator[tuple[str, Any]]:
     count = 0
     while waiting:
         prefix, here = waiting.pop()
+        count += len(here)  # before any of them is opened
+        if count > LARGEST_NUM_OBJECTS or prefix.count("/") >= LARGEST_DEPTH:
+            raise WeightsError(f"{shown}: expected the layers of a network, found {count:,} objects and more; do not trust it")
         for name in here:
             place = f"{prefix}/{name}" if prefix else name
-            count += 1
             link = here.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 raise WeightsError(f"{shown}: expected all in one file, found {printable(place)} that points elsewhere; do not trust it")
-            if count > LARGEST_NUM_OBJECTS or place.count("/") > LARGEST_DEPTH:
-                raise WeightsError(f"{shown}: expected the layers of a network, found {count:,} objects and more; do not trust it")
             found = here[name]
             if isinstance(found, h5py.Group):
                 if not place.startswith(("optimizer", "_optimizer")):
@@ -125,17 +131,22 @@ def _name(place: str) -> str | None:
 
 def _reader(path: Path, place: str) -> Callable[[], Array]:
     def read() -> Array:
-        with import_h5py(show_path(path)).File(path, "r") as file:
-            values: Array = file[place][()]
-            return values.astype("float32") if values.dtype.kind == "f" else values
+        h5py = import_h5py(show_path(path))
+        try:
+            with h5py.File(path, "r") as file:
+                values: Array = file[place][()]
+        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:  # its place may be anywhere, or the file gone
+            reason = printable(str(error))[:200]
+            raise WeightsError(f"{printable(place)}: expected numbers, found none that can be read ({reason}); fetch it again") from error
+        return values.astype("float32") if values.dtype.kind == "f" else values
 
     return read
 
 
-def _configuration(file: Any) -> dict[str, str]:
+def _configuration(h5py: Any, file: Any, path: Path, shown: str) -> dict[str, str]:
     """What a whole model says of its batch norms: the epsilon, where all have one."""
-    written = file.attrs.get("model_config")
-    if not isinstance(written, str | bytes) or len(written) > LARGEST_CONFIG_BYTES:
+    written = _text_of_configuration(h5py, file, path, shown)
+    if not written:
         return {}
     found: set[float] = set()
     waiting: list[Any] = [json.loads(written)]
@@ -144,8 +155,31 @@ def _configuration(file: Any) -> dict[str, str]:
         if isinstance(part, dict):
             config = part.get("config")
             if part.get("class_name") == "BatchNormalization" and isinstance(config, dict):
-                found.add(float(config.get("epsilon", 1e-3)))
+                epsilon = float(config.get("epsilon", 1e-3))
+                if not 0 < epsilon < 1:
+                    raise ValueError(f"an epsilon of {epsilon:g}, not between 0 and 1")
+                found.add(epsilon)
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
     return {"epsilon": repr(found.pop())} if len(found) == 1 else {}
+
+
+def _text_of_configuration(h5py: Any, file: Any, path: Path, shown: str) -> str | bytes:
+    """The JSON of a whole model, and nothing for weights alone. Keras writes one text: a list of them may name one a thousand times."""
+    if CONFIGURATION not in file.attrs:
+        return ""
+    described = file.attrs.get_id(CONFIGURATION)
+    text = h5py.check_string_dtype(described.dtype)
+    if text is None or described.shape != () or file.id.get_create_plist().get_sizes() != (8, 8):
+        raise WeightsError(f"{shown}: expected the configuration of a model as one text, found something else; do not trust it")
+    claimed_bytes = described.get_storage_size()
+    if text.length is None:
+        claimed_bytes = claimed_text_bytes(path, h5py.h5o.get_info(file.id).addr, CONFIGURATION)
+    if claimed_bytes > LARGEST_CONFIG_BYTES:
+        raise WeightsError(
+            f"{shown}: expected a configuration of at most {LARGEST_CONFIG_BYTES:,} bytes, found one that claims {claimed_bytes:,}; "
+            "save the weights alone"
+        )
+    written: str | bytes = file.attrs[CONFIGURATION]
+    return written
