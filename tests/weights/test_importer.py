@@ -70,8 +70,8 @@ def test_a_state_dict_of_ours_is_recognised_with_its_classes_and_channels(name, 
         bundle, report = import_weights(tmp_path / "w.pth", name)
     same(bundle.network, net)
     images = torch.randn(2, net.input_spec.channels, net.input_spec.size, net.input_spec.size)
-    with torch.no_grad():
-        assert torch.equal(bundle.network(images), net(images))
+    with torch.no_grad():  # the weights are the same to the bit; on a busy machine two runs of one network may differ in the last
+        torch.testing.assert_close(bundle.network(images), net(images))
 
 
 def test_the_classes_and_channels_of_a_file(tmp_path):
