@@ -127,8 +127,8 @@ class Net:
     def norm(self, name: str, bottom: str) -> str:
         return self.add("LRN", name, bottom, settings={"lrn": {"local_size": 5, "alpha": 1e-4, "beta": 0.75}})
 
-    def dropout(self, name: str, bottom: str, ratio: float) -> str:
-        return self.add("Dropout", name, bottom, bottom, settings={"dropout": {"dropout_ratio": ratio}})
+    def dropout(self, name: str, bottom: str, ratio: float, *, phase=None) -> str:
+        return self.add("Dropout", name, bottom, bottom, settings={"dropout": {"dropout_ratio": ratio}}, phase=phase)
 
     def batch_norm(self, name: str, bottom: str) -> str:
         """Two layers in place: statistics near those of the pictures, times the factor that Caffe divides by; then scale and shift."""
@@ -209,8 +209,8 @@ MODULES = {
 }  # fmt: skip
 
 
-def googlenet(net: Net, classes: int) -> str:
-    """bvlc_googlenet in training: with both auxiliary classifiers and the splits that Caffe adds."""
+def googlenet(net: Net, classes: int, *, drop_in: int | None = None) -> str:
+    """bvlc_googlenet in training: with both auxiliary classifiers and the splits that Caffe adds; dropout in one phase or in both."""
 
     def conv(name: str, bottom: str, out: int, kernel: int, **more) -> str:
         stem, _, last = name.rpartition("/")
@@ -226,7 +226,7 @@ def googlenet(net: Net, classes: int) -> str:
 
     def auxiliary(name: str, x: str) -> None:
         y = conv(f"{name}/conv", net.pool(f"{name}/ave_pool", x, 5, 3, pool=AVERAGE), 128, 1)
-        y = net.dropout(f"{name}/drop_fc", net.relu(f"{name}/relu_fc", net.full(f"{name}/fc", y, 1024)), 0.7)
+        y = net.dropout(f"{name}/drop_fc", net.relu(f"{name}/relu_fc", net.full(f"{name}/fc", y, 1024)), 0.7, phase=drop_in)
         _loss(net, net.full(f"{name}/classifier", y, classes), f"{name}/loss1")
 
     x = net.pool("pool1/3x3_s2", conv("conv1/7x7_s2", "data", 64, 7, stride=2, pad=3), 3, 2)
@@ -239,7 +239,7 @@ def googlenet(net: Net, classes: int) -> str:
         x = module(name, x, *widths)
         if name in ("3b", "4e"):
             x = net.pool(f"pool{3 if name == '3b' else 4}/3x3_s2", x, 3, 2)
-    x = net.dropout("pool5/drop_7x7_s1", net.pool("pool5/7x7_s1", x, 7, 1, pool=AVERAGE), 0.4)
+    x = net.dropout("pool5/drop_7x7_s1", net.pool("pool5/7x7_s1", x, 7, 1, pool=AVERAGE), 0.4, phase=drop_in)
     return _loss(net, net.full("loss3/classifier", x, classes), "loss3/loss3")
 
 

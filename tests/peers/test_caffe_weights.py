@@ -9,22 +9,25 @@ import numpy as np
 import pytest
 import torch
 from answers import agree, find_samples
-from caffe_oracle import Net, alexnet, googlenet, nin_imagenet, resnet50, vgg16
+from caffe_oracle import TRAIN, Net, alexnet, googlenet, nin_imagenet, resnet50, vgg16
 from PIL import Image
 
 from provenet.deploy.predictor import Predictor
 from provenet.weights.importer import import_weights
 
 CLASSES = 20
-NETS = {
-    "alexnet_bvlc": (partial(alexnet, norm_first=True), 227, False),
-    "caffenet": (partial(alexnet, norm_first=False), 227, True),
-    "googlenet": (googlenet, 224, False),
-    "vgg16": (vgg16, 224, True),
-    "nin_imagenet": (nin_imagenet, 224, False),
-    "resnet50_caffe": (resnet50, 224, False),
-}
-"""Ours -> the layers, the pictures' side and whether the file is as of before 2014."""
+NETS = [
+    ("alexnet_bvlc", partial(alexnet, norm_first=True), 227, False),
+    ("caffenet", partial(alexnet, norm_first=False), 227, True),
+    ("googlenet", googlenet, 224, False),
+    ("googlenet", partial(googlenet, drop_in=TRAIN), 224, True),
+    ("vgg16", vgg16, 224, True),
+    ("nin_imagenet", nin_imagenet, 224, False),
+    ("resnet50_caffe", resnet50, 224, False),
+]
+"""Ours, the layers, the pictures' side and whether the file is as of before 2014."""
+ASIDE = {"googlenet": {f"loss{number}/{layer}" for number in (1, 2) for layer in ("conv", "fc", "classifier")}}
+"""Layers that only training uses."""
 
 TWINS = {"alexnet_floor", "caffenet_floor", "vgg16_bn"}
 """At 227 pools that round down are the same as those that round up; and without batch norm of its own a VGG is one with it folded."""
@@ -42,9 +45,8 @@ def as_caffe_sees(picture: Image.Image, size: int) -> torch.Tensor:
     return torch.from_numpy(pixels - np.array([104, 117, 123], np.float32)).permute(2, 0, 1)
 
 
-@pytest.mark.parametrize("ours", NETS)
-def test_a_caffemodel_gives_the_answers_of_its_layers(ours, tmp_path):
-    build, size, is_old = NETS[ours]
+@pytest.mark.parametrize(("ours", "build", "size", "is_old"), NETS, ids=[f"{ours}{'-old' * is_old}" for ours, _, _, is_old in NETS])
+def test_a_caffemodel_gives_the_answers_of_its_layers(ours, build, size, is_old, tmp_path):
     torch.manual_seed(0)
     net = Net(60 * torch.randn(2, 3, size, size))
     with torch.no_grad():
@@ -54,6 +56,7 @@ def test_a_caffemodel_gives_the_answers_of_its_layers(ours, tmp_path):
     bundle, report = import_weights(path)
     assert report.network == ours
     assert set(report.also_fit) <= TWINS
+    assert set(report.left_out) == ASIDE.get(ours, set())
     rule = bundle.preprocessing
     assert (rule.size, rule.channel_order, rule.white) == (size, "BGR", 255)
     assert rule.mean == (104, 117, 123)

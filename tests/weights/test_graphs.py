@@ -191,6 +191,30 @@ def pools_that_pad_the_far_edge(operations):
     return operations
 
 
+def padded_pool(operations, value):
+    operations = change(operations, "max_pool", rounds_up=False)
+    return pad_before(operations, "max_pool", value)
+
+
+def pool_padded_by_zeros(operations):
+    """Behind a relu, where nothing is below zero."""
+    return padded_pool(operations, 0.0)
+
+
+def pool_padded_by_what_is_below_all(operations):
+    return padded_pool(operations, -np.inf)
+
+
+def pools_that_pad_by_themselves(operations):
+    """To the same size, the average over what there is."""
+    for kind in ("max_pool", "avg_pool"):
+        place = find(operations, kind)
+        settings = {name: value for name, value in operations[place].settings.items() if name != "pads"}
+        settings |= {"auto_pad": "same_upper", "rounds_up": False, "counts_padding": False}
+        operations = [*operations[:place], replace(operations[place], settings=settings), *operations[place + 1 :]]
+    return operations
+
+
 def last_layer_as_a_convolution(operations):
     place = find(operations, "linear", -1)
     weight = operations[place].weights["weight"]
@@ -209,6 +233,7 @@ SAME = [
         for way in (biases_before_norms, padding_by_hand, average_over_all_of_the_map, last_layer_as_a_convolution)
     ),
     *(("nin_cifar", way) for way in (as_it_is, padding_by_hand, pools_that_pad_the_far_edge, average_over_all_of_the_map)),
+    *(("nin_cifar", way) for way in (pool_padded_by_zeros, pool_padded_by_what_is_below_all, pools_that_pad_by_themselves)),
 ]
 
 
@@ -230,6 +255,32 @@ def drop(operations, kind, number=0):
     return [*operations[:place], *rest]
 
 
+def pad_convolution(operations, *steps, own=(0, 0, 0, 0)):
+    """The fourth convolution with other padding, behind padding by hand in steps of (width on all sides, value)."""
+    place = find(operations, "convolution", 3)
+    by_hand = [Operation("pad", "pad", (), {"pads": (width,) * 4, "value": value}) for width, value in steps]
+    return insert(change(operations, "convolution", 3, pads=own), place - 1, *by_hand)
+
+
+def count_what_it_pads_by_itself(operations):
+    operations = pools_that_pad_by_themselves(operations)
+    return change(operations, "avg_pool", counts_padding=True)
+
+
+def widen(operations, kind, count):
+    """A norm of so many numbers, or a scale behind it."""
+    place = find(operations, "batch_norm")
+    if kind == "scale":
+        return insert(operations, place, Operation("scale", "scale", (), {}, {"scale": held(torch.ones(count))}))
+    weights = dict.fromkeys(operations[place].weights, held(torch.ones(count)))
+    return [*operations[:place], replace(operations[place], weights=weights), *operations[place + 1 :]]
+
+
+def pad_between(operations):
+    """A layer and its norm."""
+    return pad_before(operations, "batch_norm", 0.0)
+
+
 NIN, RESNET = "nin_cifar", "resnet20_cifar_b"
 OTHER = {
     "a pool rounds down": (NIN, lambda o: change(o, "max_pool", rounds_up=False), r"there .*max pool.* -> 96x15x15\), here .*16x16"),
@@ -244,6 +295,14 @@ OTHER = {
     "a shortcut is missing": (RESNET, lambda o: drop(o, "add"), "there .*relu.*, here nothing of the kind"),
     "maps of two sizes": (RESNET, lambda o: change(o, "convolution", 3, stride=(2, 2)), "expected maps of one size to add, found"),
     "padding by ones": (NIN, lambda o: pad_before(o, "max_pool", 1.0), "a maximum over padding of 1"),
+    "a convolution padded by ones": (NIN, lambda o: pad_convolution(o, (2, 1.0)), "a convolution over padding of 1 "),
+    "padded by ones, then by zeros": (NIN, lambda o: pad_convolution(o, (1, 1.0), (1, 0.0)), "a convolution over padding of nan"),
+    "cut off, then padded": (NIN, lambda o: pad_convolution(o, (-1, 0.0), own=(3, 3, 3, 3)), "there pad .*-1"),
+    "padding between a layer and its norm": (RESNET, pad_between, "there .*batch_norm of padded maps"),
+    "padding that an average counts": (NIN, count_what_it_pads_by_itself, "there .*counts_padding True.*, here .*counts_padding False"),
+    "a norm of other channels": (RESNET, lambda o: widen(o, "batch_norm", 17), "there .*batch_norm of 17 numbers"),
+    "a scale of other channels": (RESNET, lambda o: widen(o, "scale", 17), "there .*scale of 17 numbers"),
+    "a layer more": (RESNET, lambda o: insert(o, 4, o[3]), "there .*convolution.*, here .*relu"),
     "padding before an average": (NIN, lambda o: pad_before(o, "avg_pool", 0.0), "avg_pool of padded maps"),
     "a graph in disorder": (NIN, lambda o: [replace(o[0], reads=(5,)), *o[1:]], "expected to read what comes before it"),
 }  # fmt: skip
@@ -299,6 +358,23 @@ def test_a_norm_that_is_passed_by_is_not_a_part_of_its_layer(nets):
     operations[add] = replace(operations[add], reads=(norm.reads[0], operations[add].reads[1]))
     net.conv2_x.block1.bn2 = nn.Identity()
     read_back(net, operations)
+
+
+def test_two_layers_in_the_place_of_one_are_refused(nets):
+    """The branch reads one convolution and the shortcut another: ours has room for the weights of one."""
+    operations = operations_of(nets[RESNET])
+    add = find(operations, "add")
+    first = [replace(each, name=f"{each.name}_again") for each in operations[:3]]  # convolution, batch norm, relu
+    assert [each.kind for each in first] == ["convolution", "batch_norm", "relu"]
+    first[1:] = [replace(each, reads=(add + number,)) for number, each in enumerate(first[1:])]
+    shifted = [replace(each, reads=tuple(before + 3 if before >= add else before for before in each.reads)) for each in operations[add:]]
+    shifted[0] = replace(shifted[0], reads=(shifted[0].reads[0], add + 2))
+    apart = file_of([*operations[:add], *first, *shifted], (3, 32, 32))
+    with pytest.raises(
+        WeightsError, match=r"after \d+ operations: there conv1.conv .* and conv1.conv_again .*, here only conv1.conv$"
+    ) as caught:
+        find_by_graph(apart, RESNET)
+    assert "\n" not in str(caught.value)
 
 
 def test_layers_on_which_the_answer_does_not_rest_are_named_or_refused(nets):

@@ -9,7 +9,7 @@ are equal, from the picture to the answer, give the same logits with the same we
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import nan, prod
 from typing import Any
 
 import numpy as np
@@ -151,13 +151,14 @@ class _Builder:
         if operation.kind in HANDED_ON and reads and operation.reads[0] not in self.pads:
             self.is_of[number] = reads[0]  # layers that read maps know their shape, flattened or not
             return
-        if operation.kind == "pad" and reads:
-            self.is_of[number] = reads[0]
-            before, _ = self.pads.get(operation.reads[0], ((0, 0, 0, 0), 0.0))
+        if operation.kind == "pad" and reads and min(operation.settings["pads"]) >= 0:
+            value = float(operation.settings["value"])
+            before, value_before = self.pads.get(operation.reads[0], ((0, 0, 0, 0), value))
             pads = tuple(a + b for a, b in zip(before, operation.settings["pads"], strict=True))
-            self.pads[number] = pads, float(operation.settings["value"])
+            self.is_of[number] = reads[0]
+            self.pads[number] = pads, value if value == value_before else nan
             return
-        if operation.kind in ("batch_norm", "scale") and reads and self._belongs_to(reads[0]) and self.has_one_reader[operation.reads[0]]:
+        if operation.kind in ("batch_norm", "scale") and self._belongs_to_layer(operation, reads):
             self.nodes[reads[0]].after.append(operation)
             self.is_of[number] = reads[0]
             return
@@ -171,9 +172,12 @@ class _Builder:
             self.nodes.append(node)
             self.is_of[number] = len(self.nodes) - 1
 
-    def _belongs_to(self, node: int) -> bool:
-        """Whether a batch norm behind this node is a part of it."""
-        return node != PICTURE and self.nodes[node].kind in ("convolution", "linear")
+    def _belongs_to_layer(self, norm: Operation, reads: list[int]) -> bool:
+        """Whether a batch norm or scale is a part of the layer that it reads: alone, unpadded, with a number for each channel of it."""
+        if not reads or reads[0] == PICTURE or norm.reads[0] in self.pads or not self.has_one_reader[norm.reads[0]]:
+            return False
+        layer = self.nodes[reads[0]]
+        return layer.kind in ("convolution", "linear") and all(tensor.num_values in (1, layer.shape[0]) for tensor in norm.weights.values())
 
     def _node(self, operation: Operation, reads: list[int], padding: tuple[tuple[int, ...], float] | None) -> Node | None:
         """The node of an operation, or None where it does nothing."""
@@ -190,6 +194,8 @@ class _Builder:
             maps = operation.weights["weight"].shape[0]
             corner, places = self._window(operation, before, padding, is_convolution=True)
             kernel = tuple(settings["kernel"])
+            if padding and padding[1] != 0:
+                return node("unknown", (maps, *places), called=f"a convolution over padding of {padding[1]:g}")
             if places == (1, 1) and kernel == before[1:] and settings["groups"] == 1 and corner == (0, 0):
                 return node("linear", (maps,), inputs=prod(before))
             return node(
@@ -204,12 +210,14 @@ class _Builder:
             covers_all = places == (1, 1) and corner == (0, 0) and all(k >= side for k, side in zip(kernel, before[1:], strict=True))
             if kind == "avg_pool" and covers_all and (kernel == before[1:] or not settings["counts_padding"]):
                 return node("global_average", before[:1]) if before[1:] != (1, 1) else None
-            counted = {} if kind == "max_pool" else {"counts_padding": bool(settings["counts_padding"]) and any(_pads(operation))}
-            if (
-                padding and padding[1] > -1e30 and not (padding[1] == 0 and self._is_never_negative(reads[0]))
-            ):  # a maximum of nothing is -inf
-                return node("unknown", before, called=f"a maximum over padding of {padding[1]:g}")
             stride = tuple(settings["stride"])
+            if "auto_pad" in settings:
+                is_padded = any((places[axis] - 1) * stride[axis] + kernel[axis] > before[1 + axis] for axis in (0, 1))
+            else:
+                is_padded = any(_pads(operation))
+            counted = {} if kind == "max_pool" else {"counts_padding": bool(settings["counts_padding"]) and is_padded}
+            if padding and not (padding[1] <= -1e30 or (padding[1] == 0 and self._is_never_negative(reads[0]))):
+                return node("unknown", before, called=f"a maximum over padding of {padding[1]:g}")  # a maximum of nothing is -inf
             return node(kind, (before[0], *places), kernel=kernel, stride=stride, begins_before=corner, **counted)
         if kind == "global_average":
             return node(kind, before[:1]) if prod(before[1:]) > 1 else None
@@ -224,6 +232,8 @@ class _Builder:
             return node(kind, before)
         if kind == "concatenate":
             return node(kind, (sum(shape[0] for shape in shapes), *before[1:]))
+        if kind in ("batch_norm", "scale"):
+            return node("unknown", before, called=f"{kind} of {max(tensor.num_values for tensor in operation.weights.values())} numbers")
         called = settings.get("called", kind)
         return node("unknown", settings.get("shape", before), called=f"{called} {dict(settings) if kind != 'unknown' else ''}".strip())
 
@@ -287,23 +297,34 @@ class Comparison:
         their_numbers, our_numbers = self.number(theirs), self.number(ours)
         if PICTURE in (theirs.result, ours.result) or their_numbers[theirs.result] != our_numbers[ours.result]:
             return None
-        pairs: dict[int, int] = {}
+        beside = self._beside(theirs, ours)
+        if any(len(places) > 1 for places in beside.values()):
+            return None
+        return {ours.nodes[our].name: theirs.nodes[places[0]] for our, places in sorted(beside.items())}
+
+    def _beside(self, theirs: Graph, ours: Graph) -> dict[int, list[int]]:
+        """For each of our layers with weights the nodes in its place, in two graphs that answer alike.
+
+        They are several where one of ours is read twice and the file has a layer with weights of its own for each reader.
+        """
+        their_numbers, our_numbers = self.number(theirs), self.number(ours)
+        seen: set[tuple[int, int]] = set()
         waiting = [(theirs.result, ours.result)]
         while waiting:
             their, our = waiting.pop()
-            if our == PICTURE or our in pairs:
+            if our == PICTURE or (their, our) in seen:
                 continue
-            pairs[our] = their
+            seen.add((their, our))
             their_reads, our_reads = list(theirs.nodes[their].reads), list(ours.nodes[our].reads)
             if ours.nodes[our].kind == "add":
                 their_reads.sort(key=lambda node: PICTURE if node == PICTURE else their_numbers[node])
                 our_reads.sort(key=lambda node: PICTURE if node == PICTURE else our_numbers[node])
             waiting += zip(their_reads, our_reads, strict=True)
-        return {
-            ours.nodes[our].name: theirs.nodes[their]
-            for our, their in sorted(pairs.items())
-            if ours.nodes[our].kind in ("convolution", "linear")
-        }
+        found: dict[int, list[int]] = {}
+        for their, our in sorted(seen):
+            if ours.nodes[our].kind in ("convolution", "linear"):
+                found.setdefault(our, []).append(their)
+        return found
 
     def first_difference(self, theirs: Graph, ours: Graph) -> tuple[int, str]:
         """How many nodes are alike before the two part, and where they do."""
@@ -312,6 +333,10 @@ class Comparison:
         in_use = theirs.in_use()
         alike = [number for number in in_use if numbers[number] in known]
         parting = next((number for number in in_use if numbers[number] not in known), None)
+        if parting is None and theirs.result >= 0 and numbers[theirs.result] == self.number(ours)[ours.result]:
+            our, places = next((our, places) for our, places in sorted(self._beside(theirs, ours).items()) if len(places) > 1)
+            one, other = (theirs.nodes[place] for place in places[:2])
+            return in_use.index(places[1]), f"there {one} and {other}, here only {ours.nodes[our].name}"
         if parting is None:
             return len(alike), "it ends before the network does"
         place = theirs.nodes[parting]
