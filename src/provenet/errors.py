@@ -5,6 +5,7 @@ Every message is one line: what was expected, what was found, where, and what to
 
 import contextlib
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -99,8 +100,9 @@ def is_plain_text(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Text on one line without control characters, which a terminal would obey."""
-    return "".join(character if is_plain_text(character) else "\ufffd" for character in " ".join(text.split()))
+    """Text on one line without control characters, which a terminal would obey; columns stay where they are."""
+    one_line = re.sub(r" *[^\S ]+\s*", " ", text.strip())
+    return "".join(character if is_plain_text(character) else "\ufffd" for character in one_line)
 
 
 def complain(message: object) -> None:

@@ -4,9 +4,11 @@ Those of LeNet-5 and of CIFAR's networks are measured on Fashion-MNIST, the one 
 docs/results.md.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from provenet.data.distortion import Distortion
+from provenet.models.heads import OWN
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import Loss, TrainingSettings
 
@@ -66,6 +68,16 @@ def default_training(network: str, num_images: int) -> TrainingSettings:
         weight_decay=recipe.weight_decay,
         loss=recipe.loss,
     )
+
+
+def default_transfer_training(network: str, num_images: int, *, head: str, is_head_alone: bool) -> TrainingSettings:
+    """Settings for a network that knows something already: what it knows is changed with a fifth of the learning rate.
+
+    A head that is new and learns alone does so at the whole of it. LeNet-5's own loss and rate are for its own output only.
+    """
+    has_own_loss = choose_recipe(network).loss != "cross_entropy" and head != OWN
+    training = default_training("lenet5_softmax" if has_own_loss else network, num_images)
+    return training if is_head_alone else replace(training, peak_learning_rate=training.peak_learning_rate / 5)
 
 
 def default_distortion(network: str, preprocessing: Preprocessing, *, can_mirror: bool) -> Distortion:

@@ -7,9 +7,10 @@ written for it. Any image of at least `input_spec.smallest` pixels a side will d
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,10 @@ class InputSpec:
         if preprocessing.channels != self.channels:
             raise ModelError(f"preprocessing.channels: expected {self.channels}, found {preprocessing.channels}")
         return replace(self, preprocessing=preprocessing)
+
+    def with_channels(self, channels: int) -> "InputSpec":
+        """The same for grey (1) or coloured (3) pictures: of a network whose first layer was changed to read them."""
+        return replace(self, preprocessing=self.preprocessing.with_channels(channels))
 
     @property
     def channels(self) -> int:
@@ -104,6 +109,12 @@ class Classifier(nn.Module):
         """The same for what is a layer there and only an operation here: `res2a` -> `conv2_x.block1.add`."""
         self.cure: str | None = None
         """With `init="trainable"`: how the weights began instead, where the published way does not train by itself."""
+        self.ends_after = ""
+        """The last stage of the published network that is there, where it ends early (models/heads.py)."""
+        self.own_head = ""
+        """The head in words, where it is not the published network's last stage for some number of classes (models/heads.py)."""
+        self.frozen: frozenset[str] = frozenset()
+        """Stages that do not learn; see `freeze`."""
         for stage_name, stage in stages.items():
             self.add_module(stage_name, stage)
 
@@ -155,6 +166,48 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         classifier = self._make_classifier(num_classes) if num_classes else self._no_classifier()
         self.add_module(self._stage_names[-1], like(next(self.parameters()), classifier).train(self.training))
+
+    @property
+    def title(self) -> str:
+        """The name, and how it differs from the published network of that name, if it does."""
+        ends = f" up to {self.ends_after}" if self.ends_after else ""
+        return f"{self.name}{ends}" + (f" with a head {self.own_head}" if self.own_head else "")
+
+    def replace_classifier(
+        self, make_classifier: Callable[[int], nn.Module], no_classifier: Callable[[], nn.Module], *, num_features: int
+    ) -> None:
+        """What `reset_classifier` builds from now on, which reads `num_features`."""
+        self._make_classifier, self._no_classifier, self.num_features = make_classifier, no_classifier, num_features
+
+    def freeze(self, stages: Iterable[str]) -> None:
+        """From now on exactly these stages do not learn: no gradients, and in `train()` they stay in evaluation mode.
+
+        So the statistics of their batch norms stay as they are too, and nothing is dropped out in them.
+        """
+        unknown = [name for name in stages if name not in self._stage_names]
+        if unknown:
+            raise ModelError(f"{self.name}: expected stages to freeze, found {unknown[0]!r}; {suggest(unknown[0], self._stage_names)}")
+        self.frozen = frozenset(stages)
+        for name, stage in self.stages.items():
+            stage.requires_grad_(name not in self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def stage_shapes(self) -> dict[str, torch.Size]:
+        """The shape of what each stage gives of one image of `input_spec.size`, such as [C, H, W]; nothing is computed for it."""
+        spec, shapes = self.input_spec, {}
+        with in_evaluation(self):
+            given = torch.empty(1, spec.channels, spec.size, spec.size, device="meta", dtype=next(self.parameters()).dtype)
+            for name, stage in self.stages.items():
+                given = torch.func.functional_call(stage, {key: tensor.to("meta") for key, tensor in stage.state_dict().items()}, given)
+                shapes[name] = given.shape[1:]
+        return shapes
 
     def trained_state(self) -> dict[str, Tensor]:
         """The state dict of the network that is left after training: without what only training uses."""
@@ -269,16 +322,25 @@ def _sides_of_maps(net: Classifier) -> dict[nn.Module, int]:
         for layer in net.modules()
         if isinstance(layer, FlattenMaps | GlobalAverage)
     ]
-    modes = {module: module.training for module in net.modules()}
     spec = net.input_spec
     weightless = {name: tensor.to("meta") for name, tensor in net.state_dict().items()}
     image = torch.empty(1, spec.channels, spec.size, spec.size, device="meta", dtype=next(net.parameters()).dtype)
     try:
-        net.eval()  # batch norm of one pixel has nothing to train on
-        torch.func.functional_call(net, weightless, image)
+        with in_evaluation(net):  # batch norm of one pixel has nothing to train on
+            torch.func.functional_call(net, weightless, image)
     finally:
         for hook in hooks:
             hook.remove()
+    return sides
+
+
+@contextmanager
+def in_evaluation(net: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode inside; afterwards every module in the mode that it had."""
+    modes = {module: module.training for module in net.modules()}
+    try:
+        net.eval()
+        yield
+    finally:
         for module, mode in modes.items():
             module.training = mode
-    return sides

@@ -11,11 +11,13 @@ from provenet.models.classifier import InputSpec
 from provenet.models.lenet import NUM_CODE_UNITS
 from provenet.preprocessing import Preprocessing
 from provenet.progress import Progress
-from provenet.recipes import default_distortion, default_training
+from provenet.recipes import default_distortion, default_training, default_transfer_training
 from provenet.runs.colours import read_colours, with_colours
 from provenet.runs.normalisation import measure
 from provenet.runs.settings import RunSettings, Source
+from provenet.runs.start import Start, preprocessing_of_start
 from provenet.runs.wishes import Mean, Wishes
+from provenet.transfer.settings import CACHED, HEAD
 
 LARGEST_SMALL_SIDE_PIXELS = 64
 
@@ -28,10 +30,17 @@ def choose_model(images: ImageSet) -> str:
     return "lenet5" if images.pictures.native_channels() == 1 and len(images.classes) <= 2 * NUM_CODE_UNITS else "resnet20_cifar"
 
 
-def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, progress: Progress | None = None) -> RunSettings:
-    """Settings for training `source.model` on `train`."""
-    preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, mean=wishes.mean, progress=progress)
-    training = default_training(source.model, len(train))
+def make_settings(
+    source: Source, train: ImageSet, wishes: Wishes, *, can_mirror: bool, start: Start | None = None, progress: Progress | None = None
+) -> RunSettings:
+    """Settings for training `source.model` on `train`, from the beginning or from weights."""
+    if start:
+        preprocessing = preprocessing_of_start(start, train, wishes, progress)
+        transfer, is_alone = start.settings, start.settings.mode in (HEAD, CACHED)
+        training = default_transfer_training(source.model, len(train), head=transfer.head, is_head_alone=is_alone)
+    else:
+        preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, mean=wishes.mean, progress=progress)
+        training = default_training(source.model, len(train))
     if wishes.batch_size and wishes.learning_rate is None:  # the linear rule (Krizhevsky 2014; Goyal et al. 2017)
         wishes = replace(wishes, learning_rate=training.peak_learning_rate * wishes.batch_size / training.batch_size)
     settings = RunSettings(
@@ -39,6 +48,7 @@ def make_settings(source: Source, train: ImageSet, wishes: Wishes, *, can_mirror
         preprocessing=preprocessing,
         distortion=default_distortion(source.model, preprocessing, can_mirror=can_mirror),
         training=training,
+        transfer=start.settings if start else None,
     )
     return override(settings, wishes, can_mirror=can_mirror)
 

@@ -48,7 +48,7 @@ def preview(
     """
     watcher = watcher or Silent()
     path = _check(output, num_pictures)
-    settings, data_set, splits = plan_run(os.fspath(data), model, None, skip_broken, make_wishes(wishes), watcher)
+    settings, data_set, splits, _ = plan_run(os.fspath(data), model, None, skip_broken, make_wishes(wishes), watcher)
     chosen = choose_pictures(splits.train, num_pictures)
     _, images = open_sound_squares(chosen, settings.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     rows = make_rows(images, settings)

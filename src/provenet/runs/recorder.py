@@ -16,6 +16,7 @@ from provenet.training.loop import EpochRecord, StepRecord
 from provenet.training.recorder import Log
 from provenet.training.snapshot import SnapshotFolder, SnapshotKeeper
 from provenet.training.state import Snapshot, TrainingState
+from provenet.transfer.plan import FrozenWatch
 from provenet.weights.bundle import Bundle, save_bundle
 
 
@@ -36,6 +37,7 @@ class RunRecorder:
         snapshot_seconds: float,
         resumed: Snapshot | None,
         stop: StopRequest,
+        watch: FrozenWatch | None = None,
         watcher: Watcher,
     ) -> None:
         self.folder = folder
@@ -43,6 +45,7 @@ class RunRecorder:
         self.pages = pages
         self.total_epochs = settings.training.epochs
         self.stop = stop
+        self.watch = watch
         self._pages_trouble = ""
         self.watcher = watcher
         kept_step = resumed.facts["step"] if resumed else None
@@ -80,7 +83,9 @@ class RunRecorder:
         self.watcher.step(record)
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """The network, if it is the best so far; then the log and the watcher."""
+        """The network, if it is the best so far and what is frozen is as it was; then the log and the watcher."""
+        if self.watch:
+            self.watch.check_bits()
         if record.is_best:  # kept before it is told: whoever stops the run now has it
             self.pages.show("val", record.val)
             try:
@@ -92,8 +97,10 @@ class RunRecorder:
         self.watcher.epoch(record, self.total_epochs)
 
     def between_steps(self, state: TrainingState) -> None:
-        """Stop if asked to; else take a snapshot if it is time."""
+        """Stop if asked to; else take a snapshot if it is time. Raises TrainingError where what is frozen could learn in the next step."""
         self.stop.check()
+        if self.watch:
+            self.watch.check()
         if self.keeper.is_due() and not state.is_over:
             self.keeper.take(lambda: self.capture(state))
 

@@ -17,6 +17,7 @@ from provenet.runs.folder import RunFolder
 from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, read_settings
+from provenet.runs.start import reopen_start
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device
 from provenet.training.recorder import read_log
@@ -83,6 +84,8 @@ def _go_on(
     splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=SPLIT_SEED)
     opened = open_splits(settings, splits, chosen_device, watcher)
     provenance = describe(settings, splits, opened, chosen_device)
+    if snapshot and "transfer" in begun:
+        provenance["transfer"] = _section(begun, "transfer")
     _refuse_other_data(data_set.name, provenance["data"], _section(begun, "data"))
     for what, was, now in (
         ("processor", machine.get("processor"), provenance["machine"].get("processor")),
@@ -92,10 +95,12 @@ def _go_on(
     ):
         if was not in (None, now):
             watcher.note(f"the run had {what} {was}, and goes on with {now}: its weights will agree but for rounding")
+    needs_weights = settings.transfer is not None and snapshot is None  # a snapshot has them
+    start = reopen_start(settings.transfer, settings.source.model) if settings.transfer and needs_weights else None
     try:
         return carry_out(
             folder,
-            build(settings, num_classes=len(splits.train.classes)),
+            build(settings, len(splits.train.classes), start.bundle if start else None),
             settings,
             data_set.name,
             opened,
@@ -136,8 +141,9 @@ def _refuse_other_settings(folder: RunFolder, settings: RunSettings, begun: Mapp
     """The settings of the snapshot must be those of the folder: else one of the two is another run's, or was edited."""
     if not begun:
         return
-    for section, values in settings.to_short_dict().items():
-        known = _section(begun, section)
+    sections = settings.to_short_dict()
+    for section in {**sections, **begun}:
+        values, known = sections.get(section, {}), _section(begun, section)
         for name in {**values, **known}:  # a mean image may be there or not
             was, value = known.get(name), values.get(name)
             if was != json.loads(json.dumps(value)):

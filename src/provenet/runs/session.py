@@ -24,11 +24,13 @@ from provenet.runs.pages import RunPages
 from provenet.runs.pictures import open_sound_squares
 from provenet.runs.recorder import RunRecorder
 from provenet.runs.settings import RunSettings
+from provenet.runs.start import build_from, plan_of
 from provenet.runs.stop import Stopped, StopRequest
 from provenet.runs.watcher import Watcher, follow
 from provenet.runtime import describe_machine, place, seeded
 from provenet.training.loop import fit
 from provenet.training.state import Snapshot, TrainingState
+from provenet.transfer.plan import FrozenWatch
 from provenet.version import __version__
 from provenet.weights.bundle import Bundle
 
@@ -56,8 +58,13 @@ class Run:
         return self.folder / "model.safetensors"
 
 
-def build(settings: RunSettings, num_classes: int) -> Classifier:
-    """The fresh network of a run, its weights decided by the seed alone."""
+def build(settings: RunSettings, num_classes: int, weights: Bundle | None = None) -> Classifier:
+    """The network of a run as it begins: what is fresh in it is decided by the seed alone.
+
+    Of a transfer without its weights it has the form only, for a snapshot to fill.
+    """
+    if settings.transfer:
+        return build_from(settings, num_classes, weights)
     with seeded(settings.training.seed):
         net = build_network(
             settings.source.model,
@@ -141,12 +148,17 @@ def carry_out(
     Stopped by a signal or by data that went away, it keeps the state of the last step, and its error says how to go on.
     """
     training, classes = settings.training, splits["train"].images.classes
-    bundle = Bundle(net, classes, settings.preprocessing, provenance)
     place(net, device)
+    plan = plan_of(settings, net)
     with seeded(training.seed), StopRequest() as stop:
-        state = TrainingState(net, training, num_images=len(splits["train"].images))
+        state = TrainingState(net, training, num_images=len(splits["train"].images), rates=plan.rates if plan else None)
         if snapshot:
             state.restore(snapshot)
+        watch = None
+        if plan:
+            watch = FrozenWatch(net, plan, provenance.get("transfer"))
+            provenance = provenance | {"transfer": watch.facts}
+        bundle = Bundle(net, classes, settings.preprocessing, provenance)
         recorder = RunRecorder(
             folder,
             bundle,
@@ -155,6 +167,7 @@ def carry_out(
             snapshot_seconds=snapshot_seconds,
             resumed=snapshot,
             stop=stop,
+            watch=watch,
             watcher=watcher,
         )
         batches = splits["train"].loader.training_batches(state.step, state.num_steps)
@@ -166,6 +179,8 @@ def carry_out(
         with contextlib.closing(recorder), contextlib.closing(batches):
             try:
                 watcher.note(_introduce(net, settings, provenance["data"], device))
+                for line in str(plan).splitlines() if plan else ():
+                    watcher.note(line)
                 if net.cure and not snapshot:
                     watcher.note(f"{net.name} begins with {net.cure} (--init published for that)")
                 if snapshot:
@@ -223,7 +238,7 @@ def _introduce(net: Classifier, settings: RunSettings, data: dict[str, Any], dev
     tested = f", {images['test']:,} to test" if "test" in images else ""
     shape = "x".join(str(n) for n in (settings.preprocessing.channels, settings.preprocessing.size, settings.preprocessing.size))
     return (
-        f"{net.name}: {net.num_parameters:,} parameters, images {shape}, {net.num_classes} classes; {images['train']:,} pictures to train, "
-        f"{images['val']:,} to validate{held_out}{tested}; "
+        f"{net.title}: {net.num_parameters:,} parameters, images {shape}, {net.num_classes} classes; "
+        f"{images['train']:,} pictures to train, {images['val']:,} to validate{held_out}{tested}; "
         f"{settings.training.epochs:g} passes, {settings.training.batch_size} pictures a step, on {device}"
     )

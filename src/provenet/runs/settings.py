@@ -13,8 +13,10 @@ from provenet.errors import SettingsError, is_plain_text, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
+from provenet.transfer.settings import TransferSettings
 
 LARGEST_BYTES = 2**22  # a mean image may take half of it
+SECTIONS_OF_SOME = ("transfer",)
 SECTIONS = ("run", "preprocessing", "distortion", "training")
 
 
@@ -50,6 +52,8 @@ class RunSettings:
     preprocessing: Preprocessing
     distortion: Distortion
     training: TrainingSettings
+    transfer: TransferSettings | None = None
+    """Of a run that begins with weights."""
 
     def __post_init__(self) -> None:
         self.distortion.check_with(self.preprocessing)
@@ -66,7 +70,7 @@ class RunSettings:
             "preprocessing": self.preprocessing.to_dict(),
             "distortion": self.distortion.to_dict(),
             "training": asdict(self.training),
-        }
+        } | ({"transfer": self.transfer.to_dict()} if self.transfer else {})
 
     def to_short_dict(self) -> dict[str, dict[str, Any]]:
         """The same, but of a mean image its fingerprint only: to show settings, and to tell whether they are the same."""
@@ -79,14 +83,15 @@ class RunSettings:
         for name in SECTIONS:
             if not isinstance(values.get(name), dict):
                 raise SettingsError(f"expected a section [{name}], found {'something else' if name in values else 'none'}; add it")
-        unknown = [name for name in values if name not in SECTIONS]
+        unknown = [name for name in values if name not in (*SECTIONS, *SECTIONS_OF_SOME)]
         if unknown:
-            raise SettingsError(f"expected the sections {', '.join(SECTIONS)}, found {unknown[0]!r} too; remove it")
+            raise SettingsError(f"expected the sections {', '.join((*SECTIONS, *SECTIONS_OF_SOME))}, found {unknown[0]!r} too; remove it")
         return cls(
             source=Source(**check_types(Source, values["run"], "run")),
             preprocessing=Preprocessing.from_dict(values["preprocessing"]),
             distortion=Distortion(**check_types(Distortion, values["distortion"], "distortion", may_leave_out=True)),
             training=TrainingSettings.from_dict(values["training"]),
+            transfer=TransferSettings.from_dict(values["transfer"]) if "transfer" in values else None,
         )
 
 

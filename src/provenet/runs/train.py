@@ -13,6 +13,7 @@ from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.plan import choose_model, make_settings, override
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
+from provenet.runs.start import Start, differences, plan_start, refuse_without_weights, reopen_start
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import Wishes, make_wishes
 from provenet.runtime import choose_device
@@ -34,9 +35,10 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is whatever `data.sources.open_data` opens; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be epochs, batch_size, micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, mean,
-    augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures,
-    where there are any, are looked at once, at the end.
+    `wishes` may be weights, transfer, head, ends_after and depth_rate, to begin with what a network knows already; epochs, batch_size,
+    micro_batches, learning_rate, weight_decay, init, seed, precision, size, channels, mean, augment, colours, shift_pixels
+    and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
+    at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -46,15 +48,18 @@ def train(
     asked = make_wishes(wishes)
     if settings_file is not None:
         _refuse_changes(asked, model, val_fraction)
-        settings, data_set, splits = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
+        settings, data_set, splits, start = _repeat(read_settings(settings_file), data, skip_broken, asked, watcher)
     elif data is not None:
-        settings, data_set, splits = plan_run(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
+        settings, data_set, splits, start = plan_run(os.fspath(data), model, val_fraction, skip_broken, asked, watcher)
     else:
         raise SettingsError("expected DATA (see provenet train --help) or --settings FILE, found neither")
-    net = build(settings, num_classes=len(splits.train.classes))
+    notes = [*data_set.notes, *(start.notes if start else ())]
+    if start:
+        notes += differences(start.bundle.preprocessing, settings.preprocessing, splits.train)
+    net = build(settings, len(splits.train.classes), start.bundle if start else None)
     folder, is_new = make_run_folder(output, data_set.name, settings.source.model, settings.source.data)
     try:
-        for note in data_set.notes:
+        for note in notes:
             watcher.note(note)
         opened = open_splits(settings, splits, chosen_device, watcher)
         return carry_out(
@@ -75,8 +80,10 @@ def train(
 
 def plan_run(
     data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
-) -> tuple[RunSettings, DataSet, TrainingSplits]:
+) -> tuple[RunSettings, DataSet, TrainingSplits, Start | None]:
     """Settings for a new run, chosen by its data where nothing was asked."""
+    if asked.weights is None:
+        refuse_without_weights(asked)
     if model == "":
         raise SettingsError("--model: expected a name that `provenet models` lists, found nothing; leave it out to have one chosen")
     on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
@@ -84,14 +91,15 @@ def plan_run(
     fraction = default_fraction(data_set) if val_fraction is None else val_fraction
     source = Source(data=data, model=model or "", init=asked.init or "trainable", val_fraction=fraction, skip_broken=skip_broken)
     splits = divide(data_set, val_fraction=fraction, seed=SPLIT_SEED)
-    source = dataclasses.replace(source, model=model or choose_model(splits.train))
-    settings = make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, progress=watcher.progress)
-    return settings, data_set, splits
+    start = plan_start(asked, model, splits.train) if asked.weights is not None else None
+    source = dataclasses.replace(source, model=start.bundle.network.name if start else model or choose_model(splits.train))
+    settings = make_settings(source, splits.train, asked, can_mirror=data_set.can_mirror, start=start, progress=watcher.progress)
+    return settings, data_set, splits, start
 
 
 def _repeat(
     settings: RunSettings, data: str | os.PathLike[str] | None, skip_broken: bool, asked: Wishes, watcher: Watcher
-) -> tuple[RunSettings, DataSet, TrainingSplits]:
+) -> tuple[RunSettings, DataSet, TrainingSplits, Start | None]:
     """The settings of an earlier run, with what else was asked put in."""
     source = settings.source
     source = dataclasses.replace(
@@ -100,13 +108,20 @@ def _repeat(
     on_problem = refuse_or_note(skip_broken=source.skip_broken, watcher=watcher)
     data_set = open_data(source.data, watcher.progress, on_problem, allow_missing=source.skip_broken)
     splits = divide(data_set, val_fraction=source.val_fraction, seed=SPLIT_SEED)
-    return override(dataclasses.replace(settings, source=source), asked, can_mirror=data_set.can_mirror), data_set, splits
+    start = reopen_start(settings.transfer, source.model) if settings.transfer else None
+    settings = override(dataclasses.replace(settings, source=source), asked, can_mirror=data_set.can_mirror)
+    return settings, data_set, splits, start
 
 
 def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None) -> None:
     decided = {
         "--model": model,
         "--init": asked.init,
+        "--weights": asked.weights,
+        "--transfer": asked.transfer,
+        "--head": asked.head,
+        "--ends-after": asked.ends_after,
+        "--depth-rate": asked.depth_rate,
         "--size": asked.size,
         "--channels": asked.channels,
         "--mean": asked.mean,

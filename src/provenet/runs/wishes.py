@@ -10,6 +10,10 @@ from provenet.data.preset_names import PRESET_NAMES, Augment, list_presets
 from provenet.errors import SettingsError, suggest
 from provenet.training.settings import Precision
 
+TRANSFER_IN_WORDS = (
+    "Which stages of --weights learn: head (a new head only), from:STAGE (that stage and all after it, such as from:conv4_x), all, "
+    "or auto, which decides by the pictures of the smallest class; by default auto."
+)
 Mean = Literal["channel", "pixel", "none"]
 
 
@@ -27,6 +31,17 @@ class Wishes:
     """The highest one; it rises to it and falls to zero."""
     weight_decay: float | None = None
     """Of weights, not of biases and norms."""
+    weights: str | None = None
+    """To begin with what a network knows already: a bundle or run folder, a file of weights, or a tag of `provenet weights list`."""
+    transfer: Annotated[str | None, Parameter(help=TRANSFER_IN_WORDS)] = None
+    """Which stages learn: a way of transfer/settings.py."""
+    head: str | None = None
+    """What takes the place of the last stage of --weights: linear, mlp:512 (hidden units), or own, which is the network's; by default
+    linear."""
+    ends_after: str | None = None
+    """The last stage of --weights to keep, such as conv4_x; the head comes after it."""
+    depth_rate: float | None = None
+    """The learning rate of each stage over that of the stage after it; by default 1, all learn alike."""
     init: Literal["published", "trainable"] | None = None
     """How the weights begin: as published, or, where that does not train by itself, with its cure; trainable by default."""
     size: int | None = None

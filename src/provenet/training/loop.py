@@ -94,7 +94,7 @@ def fit(
         state.is_whole = False
         rate = learning_rate(state.step, state.num_steps, settings)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         loss, correct = accumulate_gradients(net, images, labels, loss_function, settings)
         if not math.isfinite(loss):
             raise TrainingError(

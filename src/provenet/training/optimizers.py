@@ -1,22 +1,27 @@
 """The optimizer and the learning rate of each step."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from provenet.training.settings import TrainingSettings
 
 
-def make_optimizer(net: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+def make_optimizer(net: nn.Module, settings: TrainingSettings, rates: Mapping[str, float] | None = None) -> torch.optim.SGD:
     """Stochastic gradient descent with Nesterov's momentum; weight decay for weights, not for biases and norms.
 
-    Which is which is told by dimensions, never by name.
+    Which is which is told by dimensions, never by name. `rates` are parts of the learning rate for the first level of modules, by name: a
+    group has its own as `rate`.
     """
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trained if parameter.ndim >= 2]
-    others = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            weight_decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
+            rate = (rates or {}).get(name.partition(".")[0], 1.0)
+            groups.setdefault((rate, weight_decay), []).append(parameter)
     return torch.optim.SGD(
-        [group for group in groups if group["params"]],
+        [{"params": parameters, "weight_decay": decay, "rate": rate} for (rate, decay), parameters in groups.items()],
         lr=settings.peak_learning_rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,

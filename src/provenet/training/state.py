@@ -41,9 +41,9 @@ class TrainingState:
     It is whole between two steps only; `is_whole` says so to whoever catches an error.
     """
 
-    def __init__(self, net: nn.Module, settings: TrainingSettings, *, num_images: int) -> None:
+    def __init__(self, net: nn.Module, settings: TrainingSettings, *, num_images: int, rates: Mapping[str, float] | None = None) -> None:
         self.net = net
-        self.optimizer = make_optimizer(net, settings)
+        self.optimizer = make_optimizer(net, settings, rates)
         self.num_images = num_images
         self.batch_size = settings.batch_size
         self.num_steps = count_steps(settings, num_images)

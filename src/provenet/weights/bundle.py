@@ -23,12 +23,15 @@ from provenet.files import appearing
 from provenet.mean_image import WHERE, MeanImage
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
+from provenet.models.heads import LINEAR, adapt, is_head_in_words
 from provenet.preprocessing import Preprocessing
 
 FORMAT_VERSION = 1
 HEADER_KEY = "provenet"
 EPSILON = "batch_norm_epsilon"
 """In the header: what the batch norms add to the variance, where it is not the network's own."""
+ENDS_AFTER, HEAD = "ends_after", "head"
+"""In the header: of a network that ends early, or has another head than the published one, see models/heads.py."""
 LARGEST_HEADER_BYTES = 2**24
 LARGEST_NUM_CLASSES = 100_000
 AGAIN = "the file is damaged or no bundle: make or fetch it again"
@@ -53,6 +56,11 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             f"{show_path(path)}: expected a network of pictures, of {bundle.preprocessing.channels} channels, found one of "
             f"{net.input_spec.channels}; keep its state_dict in a file of your own"
         )
+    if net.own_head and not is_head_in_words(net.own_head):
+        raise BundleError(
+            f"{show_path(path)}: expected a head in words (linear, mlp:512), found {net.own_head}, and a bundle is data; "
+            "keep its state_dict in a file of your own, or take a head in words"
+        )
     image = bundle.preprocessing.mean_image
     header = {
         "format_version": FORMAT_VERSION,
@@ -60,7 +68,9 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
         "classes": list(bundle.classes),
         "provenance": bundle.provenance,
-    } | _epsilon_to_write(net)
+    }
+    epsilon = own_epsilon(net)  # what is not as published is said, and nothing else
+    header |= {name: value for name, value in ((EPSILON, epsilon), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head)) if value}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
     if image:
         parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
@@ -176,6 +186,8 @@ def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
             raise BundleError("two classes have the same name")
         # only a classifier that replaces this one will be drawn anew: in the way that trains by itself
         net = build_on_meta(architecture, num_classes=len(classes), in_channels=preprocessing.channels, init="trainable")
+        if HEAD in header or ENDS_AFTER in header:
+            net = _adapted(net, header, len(classes))
         net.cure = None
         net.discard_training_parts()  # they are not written either
         if EPSILON in header:
@@ -188,6 +200,15 @@ def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
         raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
 
 
+def _adapted(net: Classifier, header: dict[str, Any], num_classes: int) -> Classifier:
+    """With the head that the header describes."""
+    head, ends_after = header.get(HEAD, LINEAR), header.get(ENDS_AFTER, "")
+    if not isinstance(head, str) or not isinstance(ends_after, str) or not is_head_in_words(head):
+        raise BundleError(f"{HEAD} and {ENDS_AFTER}: expected words such as linear or mlp:512 and a stage, found something else")
+    with torch.device("meta"):
+        return adapt(net, num_classes=num_classes, head=head, ends_after=ends_after)
+
+
 def set_batch_norm_eps(net: Classifier, eps: object) -> None:
     """Give all batch norms what they add to the variance; weights from elsewhere may have been trained with another than ours."""
     if not isinstance(eps, float) or not 0 < eps < 1:
@@ -197,15 +218,15 @@ def set_batch_norm_eps(net: Classifier, eps: object) -> None:
             module.eps = eps
 
 
-def _epsilon_to_write(net: Classifier) -> dict[str, float]:
-    """Only where it is not the one that the network is built with."""
+def own_epsilon(net: Classifier) -> float | None:
+    """What its batch norms add to the variance, where it is not what the network is built with."""
     usual = {module.eps for module in build_on_meta(net.name).modules() if isinstance(module, nn.BatchNorm2d)}
     found = {module.eps for module in net.modules() if isinstance(module, nn.BatchNorm2d)}
-    if found == usual:
-        return {}
+    if found <= usual:
+        return None
     if len(found) > 1:
         raise BundleError(f"expected batch norms of one epsilon, found {', '.join(map(str, sorted(found)))}; set one for all")
-    return {EPSILON: found.pop()}
+    return found.pop()
 
 
 def _with_mean_image(bundle: Bundle, parts: Tensor, fingerprint: str, shown: str) -> Bundle:

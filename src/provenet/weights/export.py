@@ -44,6 +44,8 @@ def export_weights(bundle: Bundle, to: Library, path: str | os.PathLike[str]) ->
     net = bundle.network
     if net.name not in networks:
         raise SettingsError(f"{net.name}: expected a network that {to} has ({', '.join(networks)}), found another; it stays a bundle")
+    if net.title != net.name:
+        raise SettingsError(f"{net.title}: expected a network as {to} has it, found one with a head of its own; it stays a bundle")
     if not path.name.lower().endswith(suffixes):
         raise SettingsError(f"{show_path(path)}: expected a name that ends in {' or '.join(suffixes)} for {to}, found another; rename it")
     naming = _naming_for(namings(net), path)

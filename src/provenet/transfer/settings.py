@@ -1,0 +1,60 @@
+"""How a network that knows something already is taught other classes, as settings."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from provenet.errors import SettingsError
+from provenet.models.heads import LINEAR, hidden_units
+from provenet.training.settings import check_types
+
+ALL, HEAD, CACHED, FROM, AUTO = "all", "head", "cached", "from:", "auto"
+MODES_IN_WORDS = "head, cached, from:STAGE, all or auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """Complete: `mode` is decided, and the weights are known by what they hold."""
+
+    weights: str
+    """A bundle, a file of weights or the tag of a published set, as it was given."""
+    fingerprint: str
+    """Of what was read there: a short name for exactly these numbers."""
+    mode: str
+    """`head` trains a new head only, `cached` the same on features that were computed once, `from:STAGE` that stage and all after it,
+    `all` everything."""
+    head: str = LINEAR
+    """`own`, `linear` or `mlp:UNITS`: see models/heads.py."""
+    keeps_head: bool = False
+    """Whether the head begins with the weights' own, because the classes are the same."""
+    ends_after: str = ""
+    """The last stage to keep; empty keeps all but the last, whose place the head takes."""
+    depth_rate: float = 1.0
+    """The learning rate of each stage over that of the stage after it."""
+    batch_norm_epsilon: float = 0.0
+    """What the weights' batch norms add to the variance; 0 is what the network is built with."""
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if self.mode == AUTO:
+            raise SettingsError(f"transfer.mode: expected a mode that is decided, found {self.mode!r}; name one")
+        if self.head != "own":
+            hidden_units(self.head)
+        if not 0 < self.depth_rate <= 1:
+            raise SettingsError(f"transfer.depth_rate (--depth-rate): expected above 0 and at most 1, found {self.depth_rate}")
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """Settings as a file has them; every key must be there and known, and of the right type."""
+        if not isinstance(values, dict):
+            raise SettingsError("expected a section [transfer], found something else; correct it")
+        return cls(**check_types(cls, values, "transfer"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def check_mode(mode: str) -> None:
+    """Raise SettingsError for words that are no way of transfer; whether a stage is there only its network knows."""
+    if mode not in (ALL, HEAD, CACHED, AUTO) and not (mode.startswith(FROM) and mode != FROM):
+        raise SettingsError(f"transfer.mode (--transfer): expected {MODES_IN_WORDS}, found {mode!r}")
