@@ -79,7 +79,8 @@ def adapt(net: Classifier, *, num_classes: int, head: str | nn.Module = OWN, end
     names = list(net.stages)
     if ends_after and ends_after not in names[:-1]:
         raise ModelError(
-            f"{net.name}: expected one of its stages before the last to end after (--ends-after), found {ends_after!r}; {suggest(ends_after, names[:-1])}"
+            f"{net.name}: expected one of its stages before the last to end after (--ends-after), found {ends_after!r}; "
+            f"{suggest(ends_after, names[:-1])}"
         )
     if head == OWN and ends_after:
         head = LINEAR
