@@ -72,7 +72,7 @@ def test_what_is_frozen_is_frozen_to_the_bit_and_the_rest_learns(transfer, froze
         "stage": "conv1",
         "parameters": 176,
         "learns": not frozen,
-        "rate": 0.0 ** bool(frozen),
+        "rate": 0.0 if frozen else 1.0,
         "batch_norm": first["batch_norm"],
     }
     assert first["batch_norm"] == ("eval" if frozen else "train")
