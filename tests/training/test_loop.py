@@ -20,7 +20,7 @@ from provenet.models.catalog import build_network
 from provenet.preprocessing import Preprocessing
 from provenet.runtime import seeded
 from provenet.training.loop import accumulate_gradients, fit
-from provenet.training.losses import make_loss, maximum_a_posteriori
+from provenet.training.losses import balanced_weights, make_loss, maximum_a_posteriori
 from provenet.training.optimizers import learning_rate, make_optimizer
 from provenet.training.settings import TrainingSettings
 from provenet.training.state import TrainingState, count_steps
@@ -81,6 +81,18 @@ def test_the_map_loss_is_equation_9():
     ]
     assert math.isclose(maximum_a_posteriori(-distances, labels, j).item(), sum(by_hand) / 2, rel_tol=1e-5)
     assert make_loss(settings(loss="map")) is maximum_a_posteriori
+
+
+def test_classes_can_count_alike():
+    labels = torch.tensor([0] * 6 + [1] * 2)
+    logits = torch.randn(8, 3)
+    weights = balanced_weights(labels, 3)
+    assert weights[:2].tolist() == pytest.approx([8 / 12, 8 / 4])
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    by_hand = (losses[:6].mean() + losses[6:].mean()) / 2
+    torch.testing.assert_close(make_loss(settings(), weights)(logits, labels), by_hand)
+    with pytest.raises(SettingsError, match=r"training.class_weights \(--class-weights\): expected none with loss 'map', found balanced"):
+        settings(loss="map", class_weights="balanced")
 
 
 def test_one_step_by_hand():

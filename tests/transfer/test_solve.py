@@ -8,7 +8,8 @@ from torch import nn
 
 from provenet.errors import TrainingError
 from provenet.models.heads import make_head
-from provenet.transfer.solve import DECAYS, Standardised, class_weights, cross_validate, folds_of, minimise, solve
+from provenet.training.losses import balanced_weights
+from provenet.transfer.solve import DECAYS, Standardised, cross_validate, folds_of, minimise, solve
 
 
 def made(num_pictures, num_features, num_classes, distance, seed=0):
@@ -35,7 +36,7 @@ def loss_by_hand(weight, bias, features, labels, decay, weights=None):
 def test_a_solution_is_a_minimum_wherever_it_began(decay, weighted):
     features, labels = made(120, 40, 4, distance=0.5)
     features, labels = features[:100], labels[:100]
-    weights = class_weights(labels, 4) if weighted else None
+    weights = balanced_weights(labels, 4) if weighted else None
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -95,7 +96,7 @@ def test_folding_changes_no_answer():
 
 def test_weights_make_classes_count_alike():
     labels = torch.tensor([0] * 90 + [1] * 10)
-    weights = class_weights(labels, 3)
+    weights = balanced_weights(labels, 3)
     assert weights.tolist()[:2] == pytest.approx([100 / 180, 100 / 20])
     assert float(weights[labels].mean()) == pytest.approx(1.0)
     generator = torch.Generator().manual_seed(0)

@@ -83,6 +83,13 @@ class Pictures(ABC):
     def identities(self) -> NDArray[np.uint64]:
         """A number for each picture that changes with it: of files by name and size, of an array by place and every pixel."""
 
+    @abstractmethod
+    def content_key(self, index: int) -> int:
+        """A number of 64 bits for what is in one picture's file, or of its pixels in memory: another one after any change.
+
+        Nothing is decoded. Raises ImageError where the file cannot be read. Called by threads.
+        """
+
     def blocks(self) -> tuple[int, ...] | None:
         """How many lie together in each shard, in their order; None where each can be read alone just as fast."""
         return None
@@ -117,6 +124,9 @@ class EncodedPictures(Pictures):
             return decode_header(self.content(index))
         except ImageError:
             return None  # it is named when it is decoded
+
+    def content_key(self, index: int) -> int:
+        return content_number(self.content(index))
 
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         picture = decode_picture(self.content(index), preprocessing.channels, where=self.where(index))
@@ -256,6 +266,10 @@ class PixelArray(Pictures):
     def identities(self) -> NDArray[np.uint64]:
         numbered = zip(self.numbers.tolist(), self.pixels, strict=True)
         return np.array([content_number(f"{number}\0".encode() + pixels.tobytes()) for number, pixels in numbered], dtype=np.uint64)
+
+    def content_key(self, index: int) -> int:
+        pixels = self.pixels[index]
+        return content_number(f"{pixels.shape}".encode() + pixels.tobytes())
 
     def native_channels(self) -> int:
         return int(self.pixels.shape[-1])

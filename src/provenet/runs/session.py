@@ -20,6 +20,7 @@ from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
 from provenet.runs.folder import RunFolder
+from provenet.runs.honesty import class_weights_of, tell_uncertainty
 from provenet.runs.pages import RunPages
 from provenet.runs.pictures import open_sound_squares
 from provenet.runs.recorder import RunRecorder
@@ -189,9 +190,18 @@ def carry_out(
                 if state.best:
                     recorder.pages.show("val", state.best.evaluation)
                 recorder.draw_pages("running", state.seconds)
-                val = fit(state, batches, training, evaluate=lambda: evaluate_on("val", "validating"), recorder=recorder)
+                weights = class_weights_of(settings, splits["train"].images, watcher)
+                val = fit(
+                    state,
+                    batches,
+                    training,
+                    evaluate=lambda: evaluate_on("val", "validating"),
+                    recorder=recorder,
+                    class_weights=weights if weights is None else weights.to(device),
+                )
                 _tell_replaced(splits["train"], watcher)
                 test = evaluate_on("test", "testing") if "test" in splits else None
+                tell_uncertainty(val, watcher)
                 recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
             except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
                 recorder.draw_pages("stopped", state.seconds)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from provenet.data.preset_names import PRESET_NAMES, Augment, list_presets
 from provenet.errors import SettingsError, suggest
-from provenet.training.settings import Precision
+from provenet.training.settings import ClassWeights, Precision
 
 TRANSFER_IN_WORDS = (
     "Which stages of --weights learn: head (a new head only), from:STAGE (that stage and all after it, such as from:conv4_x), all, "
@@ -58,6 +58,8 @@ class Wishes:
     """Largest random move of a training picture."""
     mirror: bool | None = None
     """Whether training pictures are mirrored by chance."""
+    class_weights: ClassWeights | None = None
+    """balanced makes every class count alike, however few its pictures are."""
     precision: Precision | None = None
     """Of the forward pass."""
     seed: int | None = None

@@ -66,16 +66,17 @@ def fit(
     *,
     evaluate: Callable[[], Evaluation],
     recorder: Recorder,
+    class_weights: Tensor | None = None,
 ) -> Evaluation:
     """Train `state.net` in place from `state.step` on, evaluate after each pass, and leave in it the weights that did best.
 
     The network keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
 
-    `batches` yields (images [B, C, H, W], labels [B], or probabilities of classes [B, K]) for every step that is left. Best is the
-    highest top-1, then the lowest loss.
+    `batches` yields (images [B, C, H, W], labels [B], or probabilities of classes [B, K]) for every step that is left; `class_weights` [K]
+    say how much a picture of each class counts. Best is the highest top-1, then the lowest loss.
     """
     net = state.net
-    loss_function = make_loss(settings)
+    loss_function = make_loss(settings, class_weights)
 
     net.train()
     while True:

@@ -26,8 +26,14 @@ def maximum_a_posteriori(logits: Tensor, labels: Tensor, rubbish_distance: float
     return F.cross_entropy(torch.cat([logits, rubbish], dim=1), labels)
 
 
-def make_loss(settings: TrainingSettings) -> LossFunction:
-    """The loss that the settings name."""
+def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights [K] under which every class counts alike, however many of the labels [N] are its; their mean over the labels is 1."""
+    counts = torch.bincount(labels, minlength=num_classes)
+    return len(labels) / (int((counts > 0).sum()) * counts.clamp(min=1))
+
+
+def make_loss(settings: TrainingSettings, class_weights: Tensor | None = None) -> LossFunction:
+    """The loss that the settings name, each class counted as `class_weights` [K] say."""
     if settings.loss == "map":
         return maximum_a_posteriori
-    return partial(F.cross_entropy, label_smoothing=settings.label_smoothing)
+    return partial(F.cross_entropy, weight=class_weights, label_smoothing=settings.label_smoothing)

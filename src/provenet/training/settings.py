@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from provenet.errors import SettingsError, suggest
 
 Loss = Literal["cross_entropy", "map"]
+ClassWeights = Literal["none", "balanced"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -31,6 +32,8 @@ class TrainingSettings:
     """The part of a label's weight that is spread over all classes."""
     loss: Loss = "cross_entropy"
     """`map` is equation 9 of the LeNet-5 paper."""
+    class_weights: ClassWeights = "none"
+    """`balanced` makes every class count alike in the loss, however few of its pictures there are."""
     precision: Precision = "float32"
     """Of the forward pass; weights are float32 always."""
     seed: int = 0
@@ -47,6 +50,7 @@ class TrainingSettings:
             "weight_decay": (0 <= self.weight_decay <= 1e3, "0 to 1000"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             "loss": (self.loss in get_args(Loss), "one of " + ", ".join(get_args(Loss))),
+            "class_weights": (self.class_weights in get_args(ClassWeights), "one of " + ", ".join(get_args(ClassWeights))),
             "precision": (self.precision in get_args(Precision), "one of " + ", ".join(get_args(Precision))),
             "seed": (0 <= self.seed < 2**63, "0 or more"),
         }
@@ -57,6 +61,10 @@ class TrainingSettings:
         if self.loss == "map" and self.label_smoothing:
             raise SettingsError(
                 f"training.label_smoothing: expected 0 with loss 'map', found {self.label_smoothing}; it has no soft labels"
+            )
+        if self.loss == "map" and self.class_weights != "none":
+            raise SettingsError(
+                f"training.class_weights (--class-weights): expected none with loss 'map', found {self.class_weights}; leave it out"
             )
 
     @classmethod

@@ -54,13 +54,6 @@ class CrossValidation:
         return wilson_interval(round(self.chosen_top1 * self.images), self.images)
 
 
-def class_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Weights [K] under which every class counts alike, whatever its number of pictures; their mean over pictures is 1."""
-    counts = torch.bincount(labels, minlength=num_classes).clamp(min=1)
-    present = int((torch.bincount(labels, minlength=num_classes) > 0).sum())
-    return len(labels) / (present * counts)
-
-
 def solve(
     head: nn.Module,
     features: Tensor,
