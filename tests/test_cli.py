@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from conftest import take, write_class_folders
-from provenet import cli, cli_weights, summarize
+from provenet import cli, cli_cache, cli_weights, summarize
 from provenet.__main__ import run as run_command
 
 
@@ -307,7 +307,12 @@ def test_the_options_are_decided_on_purpose():
         "export": "bundle to output json",
         "publish": "bundle to card licence private json",
     }
-    assert {name for name in cli.app if not name.startswith("-")} == {*commands, "weights"}
+    of_cache = {name: cli_cache.cache[name].default_command for name in cli_cache.cache if not name.startswith("-")}
+    assert {name: " ".join(inspect.signature(function).parameters) for name, function in of_cache.items()} == {
+        "list": "json",
+        "prune": "keys older_than all json",
+    }
+    assert {name for name in cli.app if not name.startswith("-")} == {*commands, "weights", "cache"}
 
 
 def test_a_summary_in_json_has_what_was_promised(capsys):

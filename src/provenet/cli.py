@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from provenet.cli_cache import cache
 from provenet.cli_weights import weights
 from provenet.errors import ProvenetError, complain, printable
 from provenet.runs.wishes import NO_WISHES, Wishes
@@ -36,6 +37,7 @@ app = App(
 )
 
 app.command(weights)
+app.command(cache)
 
 
 @app.command

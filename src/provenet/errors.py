@@ -33,6 +33,10 @@ def without_frames(error: ImageError) -> ImageError:
     return ImageError(str(error), error.kind)
 
 
+class CacheError(ProvenetError):
+    """Features that cannot be kept on the disk, or that do not fit those that are; whoever computes them can go on without."""
+
+
 class SettingsError(ProvenetError):
     """A setting that is unknown, of the wrong type, out of range, or against another one."""
 
