@@ -31,6 +31,14 @@ def two_threads() -> None:
     torch.set_num_threads(2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept from run to run is the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROVENET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def mini() -> dict[str, ImageSet]:
     """The embedded pictures: train (6,000) and test (1,000)."""

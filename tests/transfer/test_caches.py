@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import KEY, contents, keep, right
+from test_feature_store import KEY, contents, keep, right
 
 from provenet.__main__ import run
 from provenet.errors import CacheError, SettingsError
@@ -76,7 +76,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
 from pathlib import Path
-from test_store import KEY
+from test_feature_store import KEY
 from provenet.transfer.store import FeatureStore
 store = FeatureStore(Path(sys.argv[1]), replace(KEY, weights="old"))
 print("open", flush=True)

@@ -6,7 +6,7 @@ the device. Letters: B batch, S window, C channels.
 """
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, tee
@@ -25,7 +25,7 @@ from provenet.data.mixing import mix
 from provenet.data.order import LARGEST_TABLE_SAMPLES, Order
 from provenet.data.random import Places, Purpose, draw
 from provenet.data.squares import Asked, Shown, Squares, SquaresInMemory, stream_squares
-from provenet.errors import SettingsError
+from provenet.errors import ImageError, SettingsError
 from provenet.preprocessing import Preprocessing, window
 from provenet.runtime import count_cores
 
@@ -113,6 +113,11 @@ class Loader:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def broken(self) -> dict[int, ImageError]:
+        """Pictures that could not be decoded when they were met, each of which gave its turn to another."""
+        return self.squares.broken
+
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.training_batches(self.next_step):
             self.next_step += 1
@@ -143,7 +148,11 @@ class Loader:
         if self.distortion == Distortion() and self._normalised is not None:
             yield from self._gather(self._normalised, first_step, last_step)
             return
-        here, ahead = tee(self._plan(first_step, last_step))
+        yield from self.distorted_batches(self._plan(first_step, last_step))
+
+    def distorted_batches(self, plan: Iterable[tuple[Places, NDArray[np.int64]]]) -> Iterator[Batch]:
+        """Batches of chosen pictures, each distorted as at the place that is given for it, not at its own in the order."""
+        here, ahead = tee(plan)
         for (places, _), shown in zip(here, self._show(ahead), strict=True):
             yield self._distorted(shown, places)
 

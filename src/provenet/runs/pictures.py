@@ -1,13 +1,16 @@
 """Pictures as a run reads them: divided always in the same way, and sound or not at all."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from provenet.data.distortion import Distortion
 from provenet.data.folder import OnProblem
 from provenet.data.index import ImageSet
 from provenet.data.shard_index import CUT_OFF
 from provenet.data.squares import Squares, fits_in_memory, open_squares, stream_squares
-from provenet.errors import DataError
+from provenet.errors import DataError, ImageError
 from provenet.preprocessing import Preprocessing
 from provenet.runs.watcher import Watcher
 from provenet.runtime import count_cores
@@ -52,6 +55,16 @@ def open_sound_squares(
     )
     if not broken:
         return squares, images
+    sound = leave_out_broken(images, broken, skip_broken=skip_broken, is_trained_on=is_trained_on, watcher=watcher)
+    return squares.select(sound), images.select(sound)
+
+
+def leave_out_broken(
+    images: ImageSet, broken: Mapping[int, ImageError], *, skip_broken: bool, is_trained_on: bool, watcher: Watcher
+) -> NDArray[np.int64]:
+    """The numbers of the pictures that are not broken. Raises DataError unless broken ones are to be left out and no class loses all."""
+    if not broken:
+        return np.arange(len(images))
     first = next(iter(broken.values()))
     if not skip_broken:
         others = [images.pictures.where(index) for index in list(broken)[1:]]
@@ -67,4 +80,4 @@ def open_sound_squares(
     for error in broken.values():
         watcher.note(f"skipped: {error}")
     watcher.note(f"{images.name}: skipped {len(broken)} broken of {len(images)} pictures")
-    return squares.select(sound), kept
+    return sound

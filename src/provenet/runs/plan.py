@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from provenet.data.distortion import Distortion
 from provenet.data.index import ImageSet
 from provenet.data.presets import preset_distortion
 from provenet.errors import SettingsError
@@ -38,6 +39,8 @@ def make_settings(
         preprocessing = preprocessing_of_start(start, train, wishes, progress)
         transfer, is_alone = start.settings, start.settings.mode in (HEAD, CACHED)
         training = default_transfer_training(source.model, len(train), head=transfer.head, is_head_alone=is_alone)
+        if transfer.at_once:
+            training = replace(training, epochs=1.0, batch_size=len(train) * (1 + transfer.views), momentum=0.0)
     else:
         preprocessing = choose_preprocessing(source, train, size=wishes.size, channels=wishes.channels, mean=wishes.mean, progress=progress)
         training = default_training(source.model, len(train))
@@ -50,6 +53,8 @@ def make_settings(
         training=training,
         transfer=start.settings if start else None,
     )
+    if start and start.settings.mode == CACHED and not start.settings.views:
+        settings = replace(settings, distortion=Distortion())
     return override(settings, wishes, can_mirror=can_mirror)
 
 

@@ -22,6 +22,7 @@ from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device
 from provenet.training.recorder import read_log
 from provenet.training.snapshot import SnapshotFolder
+from provenet.transfer.settings import CACHED
 from provenet.weights.bundle import load_bundle
 
 
@@ -82,10 +83,13 @@ def _go_on(
             f"{error}; if the pictures have moved, say where to: provenet resume {shlex.quote(show_path(folder.path))} --data DATA"
         ) from error
     splits = divide(data_set, val_fraction=settings.source.val_fraction, seed=SPLIT_SEED)
-    opened = open_splits(settings, splits, chosen_device, watcher)
+    needs_weights = snapshot is None or (settings.transfer is not None and settings.transfer.mode == CACHED)  # else a snapshot has them
+    start = reopen_start(settings.transfer, settings.source.model) if settings.transfer and needs_weights else None
+    net = build(settings, len(splits.train.classes), start.bundle if start else None)
+    opened = open_splits(settings, net, splits, chosen_device, watcher)
     provenance = describe(settings, splits, opened, chosen_device)
-    if snapshot and "transfer" in begun:
-        provenance["transfer"] = _section(begun, "transfer")
+    if snapshot:
+        provenance |= {name: _section(begun, name) for name in ("transfer", "cross_validation") if name in begun}
     _refuse_other_data(data_set.name, provenance["data"], _section(begun, "data"))
     for what, was, now in (
         ("processor", machine.get("processor"), provenance["machine"].get("processor")),
@@ -95,12 +99,10 @@ def _go_on(
     ):
         if was not in (None, now):
             watcher.note(f"the run had {what} {was}, and goes on with {now}: its weights will agree but for rounding")
-    needs_weights = settings.transfer is not None and snapshot is None  # a snapshot has them
-    start = reopen_start(settings.transfer, settings.source.model) if settings.transfer and needs_weights else None
     try:
         return carry_out(
             folder,
-            build(settings, len(splits.train.classes), start.bundle if start else None),
+            net,
             settings,
             data_set.name,
             opened,

@@ -6,6 +6,7 @@ import platform
 import shlex
 import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
+from provenet.runs.cached import open_features, solve_step
 from provenet.runs.folder import RunFolder
 from provenet.runs.honesty import class_weights_of, tell_uncertainty
 from provenet.runs.pages import RunPages
@@ -31,7 +33,10 @@ from provenet.runs.watcher import Watcher, follow
 from provenet.runtime import describe_machine, place, seeded
 from provenet.training.loop import fit
 from provenet.training.state import Snapshot, TrainingState
+from provenet.transfer.batches import FeatureLoader
+from provenet.transfer.parts import HeadPart
 from provenet.transfer.plan import FrozenWatch
+from provenet.transfer.settings import CACHED
 from provenet.version import __version__
 from provenet.weights.bundle import Bundle
 
@@ -81,11 +86,14 @@ class Split(NamedTuple):
     """Pictures that can be decoded, and their loader."""
 
     images: ImageSet
-    loader: Loader
+    loader: Loader | FeatureLoader
 
 
-def open_splits(settings: RunSettings, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> dict[str, Split]:
-    """Read the pictures of `train`, `val` and, where there is one, `test`; a broken one is an error, or left out if the settings say so."""
+def open_splits(settings: RunSettings, net: Classifier, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> dict[str, Split]:
+    """Read the pictures of `train`, `val` and, where there is one, `test`, or their features; a broken picture is an error, or left out."""
+    if settings.transfer and settings.transfer.mode == CACHED:
+        place(net, device)
+        return {name: Split(*split) for name, split in open_features(settings, net, splits, device, watcher).items()}
     opened = {}
     for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
         if images is not None:
@@ -151,8 +159,12 @@ def carry_out(
     training, classes = settings.training, splits["train"].images.classes
     place(net, device)
     plan = plan_of(settings, net)
+    loader, is_cached = splits["train"].loader, isinstance(splits["train"].loader, FeatureLoader)
+    learner = HeadPart(net) if is_cached else net
+    at_once = settings.transfer is not None and settings.transfer.at_once
     with seeded(training.seed), StopRequest() as stop:
-        state = TrainingState(net, training, num_images=len(splits["train"].images), rates=plan.rates if plan else None)
+        num_images = len(splits["train"].images) * (len(loader.rows) if at_once and isinstance(loader, FeatureLoader) else 1)
+        state = TrainingState(learner, training, num_images=num_images, rates=plan.rates if plan and not is_cached else None)
         if snapshot:
             state.restore(snapshot)
         watch = None
@@ -171,11 +183,14 @@ def carry_out(
             watch=watch,
             watcher=watcher,
         )
-        batches = splits["train"].loader.training_batches(state.step, state.num_steps)
+        if at_once and isinstance(loader, FeatureLoader):
+            batches = (batch for batch in [loader.everything()])
+        else:
+            batches = loader.training_batches(state.step, state.num_steps)
 
         def evaluate_on(split: str, what: str) -> Evaluation:
             loader = splits[split].loader
-            return evaluate(net, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
+            return evaluate(learner, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
 
         with contextlib.closing(recorder), contextlib.closing(batches):
             try:
@@ -191,13 +206,15 @@ def carry_out(
                     recorder.pages.show("val", state.best.evaluation)
                 recorder.draw_pages("running", state.seconds)
                 weights = class_weights_of(settings, splits["train"].images, watcher)
+                weights = weights if weights is None else weights.to(device)
                 val = fit(
                     state,
                     batches,
                     training,
                     evaluate=lambda: evaluate_on("val", "validating"),
                     recorder=recorder,
-                    class_weights=weights if weights is None else weights.to(device),
+                    class_weights=weights,
+                    take_step=partial(solve_step, settings=settings, class_weights=weights) if at_once else None,
                 )
                 _tell_replaced(splits["train"], watcher)
                 test = evaluate_on("test", "testing") if "test" in splits else None
@@ -222,7 +239,7 @@ def carry_out(
 
 def _tell_replaced(train: Split, watcher: Watcher) -> None:
     """Name and count the pictures that could not be decoded when they were met, each of which gave its turn to another."""
-    broken = train.loader.squares.broken
+    broken = train.loader.broken
     for number in sorted(broken):
         watcher.note(f"skipped: {broken[number]}")
     if broken:

@@ -13,7 +13,7 @@ from provenet.errors import SettingsError, is_plain_text, show_path
 from provenet.files import write_whole
 from provenet.preprocessing import Preprocessing
 from provenet.training.settings import TrainingSettings, check_types
-from provenet.transfer.settings import TransferSettings
+from provenet.transfer.settings import CACHED, TransferSettings
 
 LARGEST_BYTES = 2**22  # a mean image may take half of it
 SECTIONS_OF_SOME = ("transfer",)
@@ -61,6 +61,11 @@ class RunSettings:
             raise SettingsError(
                 f"distortion.mixup and distortion.cutmix: expected 0 with training.loss 'map' ({self.source.model}), found "
                 f"{self.distortion.mixup:g} and {self.distortion.cutmix:g}; it has no mixed labels: choose another --augment or --model"
+            )
+        if self.distortion.mixes and self.transfer and self.transfer.mode == CACHED:
+            raise SettingsError(
+                "distortion.mixup and distortion.cutmix: expected 0 with transfer.mode 'cached', whose features are of one picture each, "
+                f"found {self.distortion.mixup:g} and {self.distortion.cutmix:g}: choose another --augment, or --transfer head"
             )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

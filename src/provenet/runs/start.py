@@ -14,10 +14,14 @@ from provenet.runs.normalisation import measure
 from provenet.runs.settings import RunSettings
 from provenet.runs.wishes import Wishes
 from provenet.runtime import seeded
+from provenet.transfer.features import LARGEST_IN_MEMORY_BYTES
+from provenet.transfer.parts import check_head
 from provenet.transfer.plan import StagePlan, choose_mode, fingerprint_of, frozen_stages, plan_stages
-from provenet.transfer.settings import ALL, AUTO, FROM, TransferSettings, check_mode
+from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, TransferSettings, check_mode
 from provenet.weights.bundle import Bundle, own_epsilon, set_batch_norm_eps
 from provenet.weights.create import open_weights
+
+MOST_ROWS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ def refuse_without_weights(asked: Wishes) -> None:
         ("--transfer", asked.transfer),
         ("--head", asked.head),
         ("--ends-after", asked.ends_after),
+        ("--views", asked.views),
+        ("--feature-type", asked.feature_type),
         ("--depth-rate", asked.depth_rate),
     ):
         if value is not None:
@@ -52,12 +58,19 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     ends_after = asked.ends_after or net.ends_after
     meant = asked.head or LINEAR
     head = (net.own_head or OWN) if meant == OWN else meant
+    if asked.transfer == CACHED and not asked.views and (asked.augment or asked.shift_pixels or asked.mirror or asked.colours):
+        raise SettingsError(
+            "--transfer cached: expected no distortion without --views, which says how many distorted views of each picture are computed, "
+            "found one; add --views 4, or take --transfer head"
+        )
     shape = adapt(build_on_meta(net.name, init="trainable"), num_classes=len(train.classes), head=head, ends_after=ends_after)
     mode = asked.transfer or AUTO
     if mode == AUTO:
         mode, why = choose_mode(shape, train.counts())
         notes.append(f"--transfer {mode}: {why}")
     frozen = frozen_stages(shape, mode)
+    if mode == CACHED:
+        check_head(shape)
     has_old_head = bundle.classes == train.classes and asked.head in (None, OWN) and ends_after == net.ends_after
     keeps_head = has_old_head and (mode == ALL or mode.startswith(FROM))
     if keeps_head:
@@ -67,7 +80,11 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
         raise SettingsError(
             f"--transfer {mode} --head {head}: expected something that learns, and that of {net.name} is fixed; take --head linear"
         )
+    views = asked.views or 0
     settings = TransferSettings(
+        at_once=mode == CACHED and _fits_at_once(shape.num_features, len(train) * (1 + views), asked),
+        views=views,
+        feature_type=asked.feature_type or "float32",
         weights=asked.weights,
         fingerprint=fingerprint_of(net.trained_state()),
         mode=mode,
@@ -78,6 +95,12 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
         batch_norm_epsilon=own_epsilon(net) or 0.0,
     )
     return Start(bundle, settings, tuple(notes))
+
+
+def _fits_at_once(num_features: int, num_rows: int, asked: Wishes) -> bool:
+    """Whether a head is solved over all features at once: where they are few enough, and nobody asked for steps."""
+    asks_for_steps = any(wish is not None for wish in (asked.epochs, asked.batch_size, asked.learning_rate, asked.micro_batches))
+    return not asks_for_steps and num_rows <= MOST_ROWS_AT_ONCE and 4 * num_features * num_rows <= LARGEST_IN_MEMORY_BYTES
 
 
 def reopen_start(settings: TransferSettings, model: str) -> Start:

@@ -8,6 +8,7 @@ from provenet.data.holdout import TrainingSplits, default_fraction, divide
 from provenet.data.index import DataSet
 from provenet.data.sources import open_data
 from provenet.errors import SettingsError
+from provenet.runs.cached import choose_decay, describe_choice
 from provenet.runs.folder import make_run_folder
 from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.plan import choose_model, make_settings, override
@@ -17,6 +18,8 @@ from provenet.runs.start import Start, differences, plan_start, refuse_without_w
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import Wishes, make_wishes
 from provenet.runtime import choose_device
+from provenet.transfer.batches import FeatureLoader
+from provenet.transfer.settings import CACHED
 
 
 def train(
@@ -35,10 +38,10 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is whatever `data.sources.open_data` opens; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be weights, transfer, head, ends_after and depth_rate, to begin with what a network knows already; epochs, batch_size,
-    micro_batches, learning_rate, weight_decay, class_weights, init, seed, precision, size, channels, mean, augment, colours, shift_pixels
-    and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where there are any, are looked
-    at once, at the end.
+    `wishes` may be weights, transfer, head, ends_after, views, feature_type and depth_rate, to begin with what a network knows already;
+    epochs, batch_size, micro_batches, learning_rate, weight_decay, class_weights, init, seed, precision, size, channels, mean, augment,
+    colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where
+    there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -61,7 +64,14 @@ def train(
     try:
         for note in notes:
             watcher.note(note)
-        opened = open_splits(settings, splits, chosen_device, watcher)
+        opened = open_splits(settings, net, splits, chosen_device, watcher)
+        choice: dict[str, Any] = {}
+        if settings.transfer and settings.transfer.mode == CACHED:
+            is_decided = settings_file is not None or asked.weight_decay is not None
+            loader = opened["train"].loader
+            assert isinstance(loader, FeatureLoader)
+            settings, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
+            choice = describe_choice(found)
         return carry_out(
             folder,
             net,
@@ -69,7 +79,7 @@ def train(
             data_set.name,
             opened,
             chosen_device,
-            provenance=describe(settings, splits, opened, chosen_device),
+            provenance=describe(settings, splits, opened, chosen_device) | choice,
             snapshot=None,
             snapshot_seconds=snapshot_seconds,
             watcher=watcher,
@@ -121,6 +131,8 @@ def _refuse_changes(asked: Wishes, model: str | None, val_fraction: float | None
         "--transfer": asked.transfer,
         "--head": asked.head,
         "--ends-after": asked.ends_after,
+        "--views": asked.views,
+        "--feature-type": asked.feature_type,
         "--depth-rate": asked.depth_rate,
         "--size": asked.size,
         "--channels": asked.channels,

@@ -11,8 +11,9 @@ from provenet.errors import SettingsError, suggest
 from provenet.training.settings import ClassWeights, Precision
 
 TRANSFER_IN_WORDS = (
-    "Which stages of --weights learn: head (a new head only), from:STAGE (that stage and all after it, such as from:conv4_x), all, "
-    "or auto, which decides by the pictures of the smallest class; by default auto."
+    "Which stages of --weights learn: cached (a new head, on features that are computed once and kept), head (the same, on pictures that "
+    "are distorted anew in each pass), from:STAGE (that stage and all after it, such as from:conv4_x), all, or auto, which decides by the "
+    "pictures of the smallest class; by default auto."
 )
 Mean = Literal["channel", "pixel", "none"]
 
@@ -40,6 +41,10 @@ class Wishes:
     linear."""
     ends_after: str | None = None
     """The last stage of --weights to keep, such as conv4_x; the head comes after it."""
+    views: int | None = None
+    """Of --transfer cached: distorted views of each picture, beside its own, whose features the head learns from; by default 0."""
+    feature_type: Literal["float32", "float16"] | None = None
+    """Of --transfer cached: how features are kept; float16 is half as large."""
     depth_rate: float | None = None
     """The learning rate of each stage over that of the stage after it; by default 1, all learn alike."""
     init: Literal["published", "trainable"] | None = None

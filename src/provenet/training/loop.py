@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from provenet.errors import TrainingError
 from provenet.metrics import Evaluation, count_correct
-from provenet.training.losses import make_loss
+from provenet.training.losses import LossFunction, make_loss
 from provenet.training.optimizers import learning_rate
 from provenet.training.settings import TrainingSettings
 from provenet.training.state import TrainingState, score
@@ -43,6 +44,10 @@ class EpochRecord:
     is_best: bool
 
 
+TakeStep = Callable[[TrainingState, Tensor, Tensor, float], tuple[float, int]]
+"""State, images [B, …], labels [B] and the learning rate -> the mean loss over them, and how many were right."""
+
+
 class Recorder(Protocol):
     """Who is told."""
 
@@ -67,16 +72,18 @@ def fit(
     evaluate: Callable[[], Evaluation],
     recorder: Recorder,
     class_weights: Tensor | None = None,
+    take_step: TakeStep | None = None,
 ) -> Evaluation:
     """Train `state.net` in place from `state.step` on, evaluate after each pass, and leave in it the weights that did best.
 
     The network keeps the contract of models/classifier.py: `training_logits(images)` gives pairs of loss weight and logits.
 
     `batches` yields (images [B, C, H, W], labels [B], or probabilities of classes [B, K]) for every step that is left; `class_weights` [K]
-    say how much a picture of each class counts. Best is the highest top-1, then the lowest loss.
+    say how much a picture of each class counts. A step is one of gradient descent, or what `take_step` makes of it. Best is the highest
+    top-1, then the lowest loss.
     """
     net = state.net
-    loss_function = make_loss(settings, class_weights)
+    take_step = take_step or partial(descend, settings=settings, loss_function=make_loss(settings, class_weights))
 
     net.train()
     while True:
@@ -94,16 +101,7 @@ def fit(
         images, labels = next(batches)
         state.is_whole = False
         rate = learning_rate(state.step, state.num_steps, settings)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
-        loss, correct = accumulate_gradients(net, images, labels, loss_function, settings)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"step {state.step + 1} of {state.num_steps}: expected a finite loss, found {loss} at learning rate {rate:.3g}; "
-                f"try --learning-rate {settings.peak_learning_rate / 10:.2g}"
-            )
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
+        loss, correct = take_step(state, images, labels, rate)
         state.count(len(labels), loss, correct)
         recorder.on_step(StepRecord(state.step, state.num_steps, state.epoch, len(labels), correct, loss, rate))
 
@@ -118,6 +116,26 @@ def _judge(state: TrainingState, val: Evaluation) -> EpochRecord:
     is_best = state.best is None or score(val) > score(state.best.evaluation)
     train_loss, train_top1 = state.loss_sum / state.seen, state.correct / state.seen
     return EpochRecord(state.step, state.num_steps, state.epoch, state.seconds, train_loss, train_top1, val, is_best)
+
+
+def descend(
+    state: TrainingState, images: Tensor, labels: Tensor, rate: float, *, settings: TrainingSettings, loss_function: LossFunction
+) -> tuple[float, int]:
+    """One step of gradient descent; -> the mean loss before it, and how many images were right.
+
+    Raises TrainingError, the weights as they were, where the loss is no number.
+    """
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
+    loss, correct = accumulate_gradients(state.net, images, labels, loss_function, settings)
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"step {state.step + 1} of {state.num_steps}: expected a finite loss, found {loss} at learning rate {rate:.3g}; "
+            f"try --learning-rate {settings.peak_learning_rate / 10:.2g}"
+        )
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    return loss, correct
 
 
 def accumulate_gradients(

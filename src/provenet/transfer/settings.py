@@ -1,13 +1,15 @@
 """How a network that knows something already is taught other classes, as settings."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from provenet.errors import SettingsError
 from provenet.models.heads import LINEAR, hidden_units
 from provenet.training.settings import check_types
+from provenet.transfer.store import FeatureType
 
 ALL, HEAD, CACHED, FROM, AUTO = "all", "head", "cached", "from:", "auto"
+MOST_VIEWS = 1_000
 MODES_IN_WORDS = "head, cached, from:STAGE, all or auto"
 
 
@@ -28,6 +30,12 @@ class TransferSettings:
     """Whether the head begins with the weights' own, because the classes are the same."""
     ends_after: str = ""
     """The last stage to keep; empty keeps all but the last, whose place the head takes."""
+    at_once: bool = False
+    """Whether the head is solved over all features at once, instead of in steps; of `cached` only."""
+    views: int = 0
+    """Distorted views of each picture whose features are kept beside its own; of `cached` only."""
+    feature_type: FeatureType = "float32"
+    """Of kept features."""
     depth_rate: float = 1.0
     """The learning rate of each stage over that of the stage after it."""
     batch_norm_epsilon: float = 0.0
@@ -39,6 +47,14 @@ class TransferSettings:
             raise SettingsError(f"transfer.mode: expected a mode that is decided, found {self.mode!r}; name one")
         if self.head != "own":
             hidden_units(self.head)
+        if self.mode != CACHED and (self.at_once or self.views or self.feature_type != "float32"):
+            raise SettingsError(
+                f"transfer: expected no at_once, --views and --feature-type with mode {self.mode!r}, found one; they are of 'cached'"
+            )
+        if not 0 <= self.views <= MOST_VIEWS:
+            raise SettingsError(f"transfer.views (--views): expected 0 to {MOST_VIEWS}, found {self.views}")
+        if self.feature_type not in get_args(FeatureType):
+            raise SettingsError(f"transfer.feature_type (--feature-type): expected float32 or float16, found {self.feature_type!r}")
         if not 0 < self.depth_rate <= 1:
             raise SettingsError(f"transfer.depth_rate (--depth-rate): expected above 0 and at most 1, found {self.depth_rate}")
 

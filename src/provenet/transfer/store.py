@@ -69,6 +69,18 @@ class StoreKey:
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.type).itemsize
 
 
+class MappedRows:
+    """Rows [N, *shape] that stay on the disk: `rows[numbers]` reads those."""
+
+    def __init__(self, rows: NDArray[Any], places: NDArray[np.int64], shape: tuple[int, ...]) -> None:
+        self._rows = rows
+        self._places = places
+        self.shape = (len(places), *shape)
+
+    def __getitem__(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        return self._rows[self._places[numbers]].reshape(len(numbers), *self.shape[1:])
+
+
 class FeatureStore:
     """The rows of one key, of any number of pictures; use it in a `with` block."""
 
@@ -152,8 +164,15 @@ class FeatureStore:
         places = np.array([self._places[content, view] for content in contents.tolist()], np.int64)
         found = np.empty((len(places), *self.key.shape), np.dtype(self.key.type))
         order = np.argsort(places, kind="stable")
-        found.reshape(len(places), -1)[order] = rows[places[order]]
+        found.reshape(len(places), rows.shape[1])[order] = rows[places[order]]
         return found
+
+    def mapped(self, contents: NDArray[np.uint64], view: int = 0) -> MappedRows:
+        """The same, read when they are asked for."""
+        self._learn()
+        return MappedRows(
+            self._mapped(), np.array([self._places[content, view] for content in contents.tolist()], np.int64), self.key.shape
+        )
 
     def _encode(self, features: NDArray[np.float32]) -> NDArray[Any]:
         if features.shape[1:] != self.key.shape:
@@ -224,12 +243,6 @@ def read_about(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def float16_error(features: NDArray[np.float32]) -> float:
-    """What float16 changes: ‖a - b‖ / ‖b‖ over all rows."""
-    difference = features.astype(np.float16).astype(np.float64) - features
-    return float(np.sqrt(np.square(difference).sum() / max(np.square(features, dtype=np.float64).sum(), 1e-300)))
 
 
 def _checksum(record: Any, row: NDArray[Any]) -> int:

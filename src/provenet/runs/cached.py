@@ -1,0 +1,104 @@
+"""A head trained on features that are computed once: what takes the place of pictures, and of steps over them."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provenet.data.holdout import TrainingSplits
+from provenet.data.index import ImageSet
+from provenet.metrics import count_correct
+from provenet.models.classifier import Classifier
+from provenet.runs.pictures import leave_out_broken
+from provenet.runs.settings import RunSettings
+from provenet.runs.watcher import Watcher
+from provenet.runtime import seeded
+from provenet.training.losses import balanced_weights
+from provenet.training.state import TrainingState
+from provenet.transfer.batches import FeatureLoader
+from provenet.transfer.features import Views, compute_features
+from provenet.transfer.parts import FrozenPart, HeadPart
+from provenet.transfer.solve import DECAYS, CrossValidation, cross_validate, solve
+
+
+def open_features(
+    settings: RunSettings, net: Classifier, splits: TrainingSplits, device: torch.device, watcher: Watcher
+) -> dict[str, tuple[ImageSet, FeatureLoader]]:
+    """The features of `train`, `val` and, where there is one, `test`; a broken picture is an error, or left out if the settings say so."""
+    transfer, training = settings.transfer, settings.training
+    assert transfer is not None
+    part = FrozenPart(net)
+    opened, num_computed, num_rows, errors = {}, 0, 0, []
+    for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if images is None:
+            continue
+        is_train = name == "train"
+        features = compute_features(
+            part,
+            images,
+            settings.preprocessing,
+            type=transfer.feature_type,
+            views=Views(count=transfer.views, distortion=settings.distortion, seed=training.seed) if is_train else None,
+            device=device,
+            progress=watcher.progress,
+            note=watcher.note,
+        )
+        sound = leave_out_broken(images, features.broken, skip_broken=settings.source.skip_broken, is_trained_on=is_train, watcher=watcher)
+        loader = FeatureLoader(features, images.select(sound), batch_size=training.batch_size, seed=training.seed, device=device)
+        opened[name] = images.select(sound), loader
+        num_computed, num_rows = num_computed + features.num_computed, num_rows + len(sound) * len(features.rows)
+        errors += [features.float16_error] if features.float16_error is not None else []
+    row_bytes = torch.Size(part.shape).numel() * (2 if transfer.feature_type == "float16" else 4)
+    watcher.note(
+        f"features up to {part.cut}, {row_bytes:,} bytes a picture: {num_computed:,} computed, {num_rows - num_computed:,} kept from before"
+        + (f"; float16 changes them by {max(errors):.1e} of their length" if errors else "")
+    )
+    return opened
+
+
+def choose_decay(
+    net: Classifier, settings: RunSettings, loader: FeatureLoader, num_classes: int, watcher: Watcher, *, is_decided: bool
+) -> tuple[RunSettings, CrossValidation | None]:
+    """The settings with the weight decay that cross-validation chose, and how that did; one that is decided is judged only."""
+    training = settings.training
+    batch = loader.undistorted()
+    weights = balanced_weights(batch.labels, num_classes) if training.class_weights == "balanced" else None
+    head = HeadPart(net)
+    with seeded(training.seed):
+        found = cross_validate(
+            lambda: copy.deepcopy(head),
+            batch.images,
+            batch.labels,
+            weights=weights,
+            decays=(training.weight_decay,) if is_decided else DECAYS,
+            progress=watcher.progress,
+        )
+    if found is None:
+        watcher.note("no class has two pictures to train on: nothing can be held out to choose the weight decay by")
+        return settings, None
+    low, high = found.interval
+    watcher.note(
+        f"cross-validation in {found.folds} folds of {found.images:,} pictures: {found.chosen_top1:.1%} right ({low:.0%} to {high:.0%} "
+        f"with 95 % confidence), weight decay {found.decay:g}"
+    )
+    return replace(settings, training=replace(training, weight_decay=found.decay)), found
+
+
+def solve_step(
+    state: TrainingState, features: Tensor, labels: Tensor, rate: float, *, settings: RunSettings, class_weights: Tensor | None
+) -> tuple[float, int]:
+    """The one step of a head that is solved at once; -> the loss, and how many pictures are right afterwards."""
+    del rate
+    loss = solve(state.net, features, labels, decay=settings.training.weight_decay, weights=class_weights)
+    with torch.no_grad():
+        return loss, count_correct(state.net(features), labels)
+
+
+def describe_choice(found: CrossValidation | None) -> dict[str, Any]:
+    """For the bundle: how the weight decay was chosen."""
+    if found is None:
+        return {}
+    facts = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(found).items()}
+    return {"cross_validation": facts | {"chosen_top1": found.chosen_top1, "interval": list(found.interval)}}

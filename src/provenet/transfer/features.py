@@ -1,0 +1,271 @@
+"""What the frozen part of a network makes of pictures: computed once, kept on disk, and handed to a head in batches.
+
+Letters: N pictures, B batch, F features, V views: the first is the picture as evaluation sees it, the others are distorted.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from provenet.data.distortion import Distortion
+from provenet.data.index import ImageSet
+from provenet.data.loader import Loader
+from provenet.data.random import Places
+from provenet.data.squares import stream_squares
+from provenet.data.threads import in_order
+from provenet.errors import CacheError, ImageError, without_frames
+from provenet.preprocessing import Preprocessing, window
+from provenet.progress import Progress
+from provenet.runtime import count_cores
+from provenet.transfer.caches import make_room, stores_folder
+from provenet.transfer.parts import FrozenPart
+from provenet.transfer.plan import fingerprint_of
+from provenet.transfer.store import FeatureStore, FeatureType, MappedRows, StoreKey
+
+BATCH_SIZE = 64
+"""Pictures that the frozen part sees at once, always as many: the last batch is filled up, so that no row depends on the others."""
+LARGEST_IN_MEMORY_BYTES = 2**30
+PICTURES_AHEAD = 256
+
+Rows = NDArray[Any] | MappedRows
+"""Rows [N, F] that can be asked for by numbers [B] -> [B, F]."""
+
+Engine = Callable[[Tensor], Tensor]
+"""Images float32 [B, C, S, S] -> features float32 [B, F]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Distorted views beside each picture, drawn by its content: another seed, other views."""
+
+    count: int = 0
+    distortion: Distortion = field(default_factory=Distortion)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of some pictures: those that could be decoded, and of each of them all views."""
+
+    sound: NDArray[np.int64]
+    """Their numbers in the set that was asked for."""
+    broken: dict[int, ImageError]
+    contents: NDArray[np.uint64]
+    """A key for what is in each file [N]."""
+    rows: tuple[Rows, ...]
+    """Of each view, [N, F], float32 or float16: in memory, or mapped where they are many."""
+    num_computed: int
+    """Rows that were not there before."""
+    float16_error: float | None = None
+    """What float16 has changed of these, as a part of their length."""
+
+
+def compute_features(
+    part: FrozenPart,
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    *,
+    engine: Engine | None = None,
+    engine_name: str = "eager",
+    precision: str = "float32",
+    type: FeatureType = "float32",
+    views: Views | None = None,
+    device: torch.device | str = "cpu",
+    keeps: bool = True,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Features:
+    """The features of pictures, taken from the disk as far as they are there, computed and kept where not.
+
+    A cache that cannot be used, or has no room, costs a line and no work: the features stay in memory.
+    """
+    views, note = views or Views(), note or (lambda _: None)
+    contents, broken = content_keys(images, progress)
+    weights = fingerprint_of(part.state_dict())
+    facts = preprocessing.to_dict()
+    if preprocessing.mean_image:
+        facts["mean_image"] = preprocessing.mean_image.fingerprint()
+    plain = StoreKey(
+        network=part.network, cut=part.cut, shape=part.shape, weights=weights, preprocessing=facts,
+        engine=engine_name, precision=precision, type=type,
+    )  # fmt: skip
+    keys = [plain]
+    if views.count:
+        described = {**views.distortion.to_dict(), "seed": views.seed}
+        keys += [StoreKey(**{**vars(plain), "distortion": described})] * views.count
+    work = _Work(part, images, preprocessing, engine or part, views, torch.device(device), broken, progress)
+    with ExitStack() as opened:
+        lookups = [_rows_of_view(work, contents, view, key, opened, keeps=keeps, note=note) for view, key in enumerate(keys)]
+        sound = np.array([number for number in range(len(images)) if number not in broken], np.int64)
+        rows = tuple(lookup(sound) for lookup in lookups)
+    return Features(sound, dict(sorted(broken.items())), contents[sound], rows, work.num_computed, work.float16_error)
+
+
+def content_keys(images: ImageSet, progress: Progress | None = None) -> tuple[NDArray[np.uint64], dict[int, ImageError]]:
+    """A key for what is in each picture's file [N], and the error of each that cannot be read."""
+    contents, broken = np.zeros(len(images), np.uint64), {}
+
+    def look(number: int) -> int | ImageError:
+        try:
+            return images.pictures.content_key(number)
+        except ImageError as error:
+            return without_frames(error)
+
+    with in_order(look, range(len(images)), count_cores(), most_ahead=PICTURES_AHEAD) as found:
+        for number, key in enumerate(found):
+            if isinstance(key, int):
+                contents[number] = key
+            else:
+                broken[number] = key
+            if progress and ((number + 1) % 256 == 0 or number + 1 == len(images)):
+                progress("looking for kept features", number + 1, len(images))
+    return contents, broken
+
+
+class _Work:
+    """The frozen part at work on pictures whose features are not there."""
+
+    def __init__(
+        self,
+        part: FrozenPart,
+        images: ImageSet,
+        preprocessing: Preprocessing,
+        engine: Engine,
+        views: Views,
+        device: torch.device,
+        broken: dict[int, ImageError],
+        progress: Progress | None,
+    ) -> None:
+        self.part = part
+        self.images = images
+        self.preprocessing = preprocessing
+        self.engine = engine
+        self.views = views
+        self.device = device
+        self.broken = broken
+        self.progress = progress
+        self.num_computed = 0
+        self._squares, self._square_errors = 0.0, 0.0
+
+    @property
+    def float16_error(self) -> float | None:
+        """See `Features`."""
+        return (self._square_errors / self._squares) ** 0.5 if self._squares else None
+
+    def compare(self, rows: NDArray[np.float32]) -> None:
+        """Count what float16 changes of these rows."""
+        self._squares += float(np.square(rows, dtype=np.float64).sum())
+        self._square_errors += float(np.square(rows.astype(np.float16).astype(np.float64) - rows).sum())
+
+    def compute(self, missing: NDArray[np.int64], contents: NDArray[np.uint64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Numbers of pictures [B] and their features [B, F], batch by batch; those that cannot be decoded are `broken` from now on."""
+        batches = self._plain(missing) if view == 0 else self._distorted(missing, contents, view)
+        what = "computing features" if view == 0 else f"computing features, view {view} of {self.views.count}"
+        done = 0
+        self.part.eval()
+        for numbers, images in batches:
+            with torch.inference_mode():
+                features = self.engine(_filled_up(images))[: len(images)].float()
+            yield numbers, features
+            self.num_computed += len(numbers)
+            done += len(numbers)
+            if self.progress:
+                self.progress(what, min(done + len(self.broken), len(missing)), len(missing))
+        if self.progress:
+            self.progress(what, len(missing), len(missing))
+
+    def _plain(self, missing: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        pictures, preprocessing = self.images.pictures, self.preprocessing
+
+        def decode(number: int) -> NDArray[np.uint8] | ImageError:
+            try:
+                return pictures.square(number, preprocessing)
+            except ImageError as error:
+                return without_frames(error)
+
+        with in_order(decode, missing.tolist(), count_cores(), most_ahead=PICTURES_AHEAD) as decoded:
+            coming = zip(missing.tolist(), decoded, strict=True)
+            while some := list(islice(coming, BATCH_SIZE)):
+                self.broken.update({number: square for number, square in some if isinstance(square, ImageError)})
+                sound = [(number, square) for number, square in some if not isinstance(square, ImageError)]
+                if sound:
+                    squares = torch.from_numpy(np.stack([square for _, square in sound])).to(self.device)
+                    yield np.array([number for number, _ in sound]), preprocessing.normalise(window(squares, preprocessing.size))
+
+    def _distorted(self, missing: NDArray[np.int64], contents: NDArray[np.uint64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        squares = stream_squares(self.images.pictures, self.preprocessing, num_threads=count_cores(), is_exact=False)
+        loader = Loader(
+            squares, self.images.labels, self.preprocessing, batch_size=BATCH_SIZE, device=self.device, seed=self.views.seed,
+            distortion=self.views.distortion,
+        )  # fmt: skip
+        groups = [missing[start : start + BATCH_SIZE] for start in range(0, len(missing), BATCH_SIZE)]
+        plan = (
+            (Places(self.views.seed, np.full(len(group), view), contents[group].view(np.int64) & (2**62 - 1)), group) for group in groups
+        )
+        for group, batch in zip(groups, loader.distorted_batches(plan), strict=True):
+            yield group, batch.images
+
+
+def _filled_up(images: Tensor) -> Tensor:
+    """As many images as in every batch, the last one repeated."""
+    return images if len(images) == BATCH_SIZE else torch.cat([images, images[-1:].expand(BATCH_SIZE - len(images), -1, -1, -1)])
+
+
+Lookup = Callable[[NDArray[np.int64]], Rows]
+"""Numbers of pictures [N] -> their rows [N, F]."""
+
+
+def _rows_of_view(
+    work: _Work,
+    contents: NDArray[np.uint64],
+    view: int,
+    key: StoreKey,
+    opened: ExitStack,
+    *,
+    keeps: bool,
+    note: Callable[[str], None],
+) -> Lookup:
+    """Compute what is missing of one view; -> where its rows are, for as long as what is `opened` here is open."""
+    store: FeatureStore | None = None
+    wanted = np.array([number for number in range(len(contents)) if number not in work.broken], np.int64)
+    in_memory: dict[int, NDArray[np.float32]] = {}
+    try:
+        if keeps:
+            store = opened.enter_context(FeatureStore(stores_folder(), key))
+            missing = wanted[store.missing(contents[wanted], view)]
+            if len(missing):
+                for gone in make_room(len(missing) * key.row_bytes, store.path):
+                    note(f"made room for features: those of {gone.path.name}, not used for longest, are removed")
+    except CacheError as error:
+        note(f"{error}; features are not kept")
+        store = None
+    if store is None:
+        _, first = np.unique(contents[wanted], return_index=True)
+        missing = wanted[np.sort(first)]
+    for numbers, features in work.compute(missing, contents, view):
+        rows = features.cpu().numpy()
+        if key.type == "float16":
+            work.compare(rows)
+        if store is not None:
+            try:
+                store.append(contents[numbers], rows, view)
+                continue
+            except CacheError as error:
+                note(f"{error}; what comes now is not kept")
+                missed = store.missing(contents[wanted], view)
+                kept = np.setdiff1d(wanted, wanted[missed])
+                in_memory |= zip(contents[kept].tolist(), store.rows(contents[kept], view), strict=True)
+                store.close()
+                store = None
+        in_memory |= zip(contents[numbers].tolist(), rows.astype(key.type), strict=True)
+    if store is not None:
+        whole, is_large = store, len(wanted) * key.row_bytes > LARGEST_IN_MEMORY_BYTES
+        return lambda numbers: (whole.mapped if is_large else whole.rows)(contents[numbers], view)
+    return lambda numbers: np.stack([in_memory[content] for content in contents[numbers].tolist()])
