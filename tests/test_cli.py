@@ -280,6 +280,7 @@ def test_the_options_are_decided_on_purpose():
         "train",
         "resume",
         "evaluate",
+        "probe",
         "predict",
     )
     commands = {name: getattr(cli, name) for name in names}
@@ -295,8 +296,9 @@ def test_the_options_are_decided_on_purpose():
         "pack": "data output shard_megabytes longest_side skip_broken json",
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
-        "evaluate": "bundle data split report skip_broken device json",
-        "predict": "bundle images csv json skip_broken device",
+        "evaluate": "bundle data split report skip_broken device wish json",
+        "probe": "model data batch_size wish device json",
+        "predict": "bundle images csv json skip_broken device wish",
     }
     of_weights = {name: cli_weights.weights[name].default_command for name in cli_weights.weights if not name.startswith("-")}
     assert {name: " ".join(inspect.signature(function).parameters) for name, function in of_weights.items()} == {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
     from provenet.runs.check import check_data as check
+    from provenet.runs.engines import probe
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.pack import pack
     from provenet.runs.resume import resume
@@ -60,6 +61,7 @@ __all__ = [
     "open_data",
     "open_squares",
     "pack",
+    "probe",
     "resume",
     "summarize",
     "train",
@@ -87,6 +89,7 @@ _HOMES = {
     "open_data": "provenet.data.sources:open_data",
     "open_squares": "provenet.data.squares:open_squares",
     "pack": "provenet.runs.pack:pack",
+    "probe": "provenet.runs.engines:probe",
     "resume": "provenet.runs.resume:resume",
     "summarize": "provenet.inspection.summary:summarize",
     "train": "provenet.runs.train:train",

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from provenet.cli_cache import cache
 from provenet.cli_weights import weights
+from provenet.engines.ways import AUTO, EngineWish
 from provenet.errors import ProvenetError, complain, printable
 from provenet.runs.wishes import NO_WISHES, Wishes
 from provenet.version import __version__
@@ -406,6 +407,7 @@ def evaluate(
     report: Path | None = None,
     skip_broken: Flag = False,
     device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
     json: Flag = False,
 ) -> None:
     """How often a trained network is right on labelled pictures. Classes are joined by name.
@@ -424,7 +426,9 @@ def evaluate(
 
     prepare_process()
     with Terminal() as terminal:
-        result = evaluate_bundle(bundle, data, split=split, skip_broken=skip_broken, device=device, report=report, watcher=terminal)
+        result = evaluate_bundle(
+            bundle, data, split=split, skip_broken=skip_broken, device=device, **vars(wish), report=report, watcher=terminal
+        )
     if json:
         _print_json(result.to_dict())
         return
@@ -437,6 +441,41 @@ def evaluate(
 
 
 @app.command
+def probe(
+    model: str,
+    data: Annotated[str | None, Parameter(help=f"Pictures to try it on, without which it is shown noise: a {WHAT_DATA_MAY_BE}")] = None,
+    /,
+    *,
+    batch_size: int = 64,
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
+    device: Device = "auto",
+    json: Flag = False,
+) -> None:
+    """Measure every way to run a network on this machine: how fast, and how far its answers are from the network's own.
+
+    What is found is remembered, and evaluate, predict, features and train choose by it.
+
+    Args:
+        model: A name that `provenet models` lists, a bundle, or a run folder.
+        batch_size: Pictures at a time; other commands take 64.
+        device: Where to compute.
+        json: Print {shape, facts, trials: [{way, seconds, start_seconds, error, agreement, why_not …}], chosen, gain} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.engines.shown import show_probe
+    from provenet.runs.engines import probe
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        found = probe(model, data, batch_size=batch_size, **vars(wish), device=device, watcher=terminal)
+    if json:
+        _print_json(found.to_dict() | {"chosen": list(found.chosen.way), "gain": found.gain(found.chosen.way)})
+    else:
+        print(show_probe(found))
+
+
+@app.command
 def predict(
     bundle: Path,
     /,
@@ -445,6 +484,7 @@ def predict(
     json: Flag = False,
     skip_broken: Flag = False,
     device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
 ) -> None:
     """Name what is on pictures.
 
@@ -466,13 +506,13 @@ def predict(
     if not images:
         raise SettingsError("predict: expected a picture or a folder after the bundle, found none; name some")
     prepare_process()
-    predictor = Predictor.load(bundle, device=device)
     paths, notes = list_pictures(images)
     broken: list[ProvenetError] = []
     predictions = []
     with Terminal() as terminal:
         for note in notes:
             terminal.note(note)
+        predictor = Predictor.load(bundle, device=device, **vars(wish), progress=terminal.progress, note=terminal.note)
         for prediction in predictor(paths, on_broken=broken.append):
             predictions.append(prediction)
             terminal.progress("predicting", len(predictions) + len(broken), len(paths))

@@ -49,6 +49,10 @@ class BundleError(ProvenetError):
     """A `model.safetensors` that is damaged, foreign, or of another version."""
 
 
+class EngineError(ProvenetError):
+    """A way to run a network that is not there, does not start, or gives other answers than the network."""
+
+
 class WeightsError(ProvenetError):
     """A file of weights from elsewhere that is damaged, dangerous, of no network here, or fetched in vain. `kind` says which, for code."""
 

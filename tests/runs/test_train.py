@@ -408,7 +408,7 @@ def test_wishes_are_a_fixed_list():
     with pytest.raises(SettingsError, match="no such setting 'epoch'; did you mean 'epochs'"):
         train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
-        "weights", "transfer", "head", "ends_after", "views", "feature_type", "depth_rate",
+        "weights", "transfer", "head", "ends_after", "views", "feature_type", "engine", "depth_rate",
         "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "class_weights", "init", "seed", "precision",
         "size", "channels", "mean", "augment", "colours", "shift_pixels", "mirror",
     }  # fmt: skip

@@ -16,10 +16,14 @@ from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
 from provenet.data.ignored import summarise
 from provenet.data.threads import decoding_threads
-from provenet.errors import DataError, ImageError, show_path, without_frames
+from provenet.engines.choose import Work, make_wish, open_engine
+from provenet.engines.engine import Engine, reference
+from provenet.engines.ways import AUTO, REFERENCE
+from provenet.errors import DataError, ImageError, SettingsError, show_path, without_frames
 from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
 from provenet.metrics import TOP
 from provenet.preprocessing import window
+from provenet.progress import Progress
 from provenet.runtime import choose_device, count_cores, place
 from provenet.weights.bundle import Bundle, load_bundle
 
@@ -44,15 +48,38 @@ class Prediction:
 class Predictor:
     """A bundle at work: `Predictor.load(path)`, then call it with pictures or paths."""
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "auto",
+        progress: Progress | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        """`engine` and `precision` are names of engines/ways.py; left alone, many pictures get what was measured to be fast and right."""
         self.bundle = bundle
         self.device = choose_device(device)
+        self.wish = make_wish(engine, precision)
+        self._progress, self._note = progress, note
+        self._engine: Engine | None = None
         place(bundle.network, self.device)
+        bundle.network.eval()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "auto",
+        progress: Progress | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> Self:
         """From a bundle's file or its run folder."""
-        return cls(load_bundle(path), device=device)
+        return cls(load_bundle(path), device=device, engine=engine, precision=precision, progress=progress, note=note)
 
     def __call__(
         self,
@@ -64,7 +91,9 @@ class Predictor:
 
         A broken one goes to `on_broken`, or is raised without it.
         """
-        waiting = iter([pictures] if isinstance(pictures, str | os.PathLike | Image.Image) else pictures)
+        pictures = [pictures] if isinstance(pictures, str | os.PathLike | Image.Image) else pictures
+        engine = self._open_engine(pictures)
+        waiting = iter(pictures)
         with decoding_threads(count_cores()) as threads:
             while chunk := list(islice(waiting, BATCH_SIZE)):
                 names, squares = [], []
@@ -78,15 +107,36 @@ class Predictor:
                     else:
                         on_broken(square)
                 if squares:
-                    yield from self._predict(names, torch.stack(squares))
+                    yield from self._predict(engine, names, torch.stack(squares))
 
     def see(self, picture: Picture) -> Tensor:
         """What the network is shown of a picture: normalised, float32 [1, C, S, S]."""
         return self._normalise(self._square(picture)[None])
 
-    def _predict(self, names: Sequence[str], squares: Tensor) -> Iterator[Prediction]:
+    def _open_engine(self, pictures: Iterable[Picture]) -> Engine:
+        """What runs the network for these; an engine that was opened for many runs it for few from then on."""
+        if self._engine is not None:
+            return self._engine
+        if not isinstance(pictures, Sequence) or (self.wish == AUTO and len(pictures) <= BATCH_SIZE):
+            if self.wish != AUTO:
+                raise SettingsError("an engine that is asked for is tried on some of the pictures first: give them as a list")
+            return reference(self.bundle.network)
+
+        def sample(count: int) -> Tensor:
+            chosen = np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int)).tolist()
+            squares = [square for square in (self._try_square(pictures[number]) for number in chosen) if isinstance(square, Tensor)]
+            if not squares:
+                raise DataError("expected pictures to try engines on, found none that can be decoded")
+            return self._normalise(torch.stack(squares))
+
+        work = Work(num_images=len(pictures), batch_size=min(BATCH_SIZE, len(pictures)), sample=sample)
+        engine = open_engine(self.bundle.network, work, self.wish, progress=self._progress, note=self._note)
+        self._engine = engine if engine.way != REFERENCE or self.wish != AUTO else None
+        return engine
+
+    def _predict(self, engine: Engine, names: Sequence[str], squares: Tensor) -> Iterator[Prediction]:
         batch = [(self._normalise(squares), torch.zeros(0))]
-        logits = torch.cat([logits for logits, _ in compute_logits(self.bundle.network, batch)])
+        logits = torch.cat([logits for logits, _ in compute_logits(self.bundle.network, batch, engine)])
         probabilities, order = logits.cpu().double().softmax(1).topk(min(TOP, len(self.bundle.classes)))
         for name, values, classes in zip(names, probabilities.tolist(), order.tolist(), strict=True):
             top = [(self.bundle.classes[k], value) for k, value in zip(classes, values, strict=True)]

@@ -1,6 +1,6 @@
 """Run a network over pictures without training it. Evaluation and prediction both come through here."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,12 @@ BATCH_SIZE = 64
 """Pictures a batch wherever a network is only asked: two roads agree to the bit only with the same batches."""
 
 
-def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile.
+Run = Callable[[Tensor], Tensor]
+"""Images [B, C, S, S] -> logits [B, K]: what runs a network, if not the network itself."""
+
+
+def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], run: Run | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile; `run` is an engine that runs it.
 
     Raises ModelError for logits that are no numbers.
     """
@@ -22,7 +26,7 @@ def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> 
     try:
         for images, labels in batches:
             with torch.inference_mode():
-                logits = net(images).float()
+                logits = (run or net)(images).float()
             if not logits.isfinite().all():
                 raise ModelError(
                     "expected the network to answer with numbers, found NaN or infinity: its weights are damaged or its training went "
@@ -33,9 +37,9 @@ def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> 
         net.train(was_training)
 
 
-def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str]) -> Evaluation:
-    """Count every image of `batches` once; `classes` names the network's outputs."""
+def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], run: Run | None = None) -> Evaluation:
+    """Count every image of `batches` once; `classes` names the network's outputs, and `run` is an engine that runs it."""
     totals = Totals(len(classes))
-    for logits, labels in compute_logits(net, batches):
+    for logits, labels in compute_logits(net, batches, run):
         totals.add(logits, labels)
     return totals.result(classes)

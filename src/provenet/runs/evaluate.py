@@ -12,10 +12,12 @@ from provenet.data.holdout import Memory
 from provenet.data.index import DataSet, ImageSet
 from provenet.data.loader import Loader
 from provenet.data.sources import open_data
+from provenet.engines.choose import make_wish, open_engine
 from provenet.errors import DataError
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.report.facts import EvaluatedPart, gather_mistakes
+from provenet.runs.engines import work_on
 from provenet.runs.pictures import open_sound_squares, refuse_or_note
 from provenet.runs.report import check_report_path, evaluation_facts, find_run_folder, write_evaluation_report
 from provenet.runs.watcher import Silent, Watcher, follow
@@ -31,6 +33,8 @@ def evaluate_bundle(
     split: str | None = None,
     skip_broken: bool = False,
     device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
     report: str | os.PathLike[str] | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
@@ -41,9 +45,13 @@ def evaluate_bundle(
 
     A network of ImageNet's thousand classes finds them by WordNet's numbers too, which are the names of that set's folders.
 
+    `engine` and `precision` are names of engines/ways.py: what runs the network, by default what was measured to be fastest and right on
+    this machine, where there are many pictures.
+
     `report` is an HTML file to write, with the confusions, the calibration and the worst mistakes as pictures.
     """
     watcher = watcher or Silent()
+    wish = make_wish(engine, precision)
     report_path = check_report_path(report) if report is not None else None
     folder = None if isinstance(bundle, Bundle) else find_run_folder(bundle)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
@@ -59,12 +67,17 @@ def evaluate_bundle(
     squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
     loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
     place(bundle.network, chosen_device)
+    net = bundle.network.eval()
+    work = work_on(images, bundle.preprocessing, chosen_device)
+    running = open_engine(net, work, wish, progress=watcher.progress, note=watcher.note)
     batches = follow(loader.evaluation_batches(), "evaluating", len(loader), watcher)
-    evaluation = evaluate(bundle.network, batches, bundle.classes)
+    evaluation = evaluate(net, batches, bundle.classes, running)
     if report_path:
         seconds = time.perf_counter() - started_at
         part = EvaluatedPart(chosen.split, evaluation, gather_mistakes(evaluation, images), chosen.num_trained_on)
-        facts = evaluation_facts(bundle, folder, data_set.name, images, part, device=chosen_device, started=started, seconds=seconds)
+        facts = evaluation_facts(
+            bundle, folder, data_set.name, images, part, device=chosen_device, way=running.way, started=started, seconds=seconds
+        )
         write_evaluation_report(report_path, facts)
     return evaluation
 

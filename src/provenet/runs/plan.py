@@ -70,6 +70,11 @@ def override(settings: RunSettings, wishes: Wishes, *, can_mirror: bool) -> RunS
     asked = {field.name: getattr(wishes, field.name) for field in fields(wishes) if getattr(wishes, field.name) is not None}
     if "learning_rate" in asked:
         asked["peak_learning_rate"] = asked.pop("learning_rate")
+    if settings.transfer and settings.transfer.mode == CACHED:
+        way = {name: asked.pop(name) for name in ("engine", "precision") if name in asked}
+        settings = replace(settings, transfer=replace(settings.transfer, **way))
+    elif "engine" in asked:
+        raise SettingsError(f"--engine {asked['engine']}: expected it with --transfer cached, whose features it computes; leave it out")
 
     def known_to(section: Any) -> set[str]:
         return {field.name for field in fields(section)}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from provenet.data.index import ImageSet
+from provenet.engines.ways import Way
 from provenet.errors import SettingsError, show_path
 from provenet.report.facts import EvaluatedPart, RunFacts
 from provenet.report.guarded import table
@@ -65,6 +66,7 @@ def evaluation_facts(
     part: EvaluatedPart,
     *,
     device: torch.device,
+    way: Way,
     started: datetime,
     seconds: float,
 ) -> RunFacts:
@@ -84,7 +86,7 @@ def evaluation_facts(
             "fingerprints": {part.split: images.fingerprint()},
         },
         trained_on=table(provenance.get("data")),
-        machine=describe_machine(device),
+        machine=describe_machine(device) | {"engine": str(way)},
         versions={"provenet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         started=started.isoformat(timespec="seconds"),
         finished=(started + timedelta(seconds=seconds)).isoformat(timespec="seconds"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from provenet.data.index import ImageSet
+from provenet.engines.ways import REFERENCE
 from provenet.errors import SettingsError
 from provenet.models.catalog import build_network, build_on_meta
 from provenet.models.classifier import Classifier
@@ -41,6 +42,7 @@ def refuse_without_weights(asked: Wishes) -> None:
         ("--ends-after", asked.ends_after),
         ("--views", asked.views),
         ("--feature-type", asked.feature_type),
+        ("--engine", asked.engine),
         ("--depth-rate", asked.depth_rate),
     ):
         if value is not None:
@@ -85,6 +87,8 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
         at_once=mode == CACHED and _fits_at_once(shape.num_features, len(train) * (1 + views), asked),
         views=views,
         feature_type=asked.feature_type or "float32",
+        engine=asked.engine or (AUTO if mode == CACHED else REFERENCE.engine),
+        precision=AUTO if mode == CACHED else REFERENCE.precision,
         weights=asked.weights,
         fingerprint=fingerprint_of(net.trained_state()),
         mode=mode,

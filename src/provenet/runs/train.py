@@ -38,10 +38,10 @@ def train(
     """Train a network on labelled pictures and leave it, with its settings and log, in a run folder.
 
     `data` is whatever `data.sources.open_data` opens; `model` a name of the catalog, by default one that suits the pictures.
-    `wishes` may be weights, transfer, head, ends_after, views, feature_type and depth_rate, to begin with what a network knows already;
-    epochs, batch_size, micro_batches, learning_rate, weight_decay, class_weights, init, seed, precision, size, channels, mean, augment,
-    colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures, where
-    there are any, are looked at once, at the end.
+    `wishes` may be weights, transfer, head, ends_after, views, feature_type, engine and depth_rate, to begin with what a network knows
+    already; epochs, batch_size, micro_batches, learning_rate, weight_decay, class_weights, init, seed, precision, size, channels, mean,
+    augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures,
+    where there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """
@@ -72,6 +72,9 @@ def train(
             assert isinstance(loader, FeatureLoader)
             settings, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
             choice = describe_choice(found)
+            assert settings.transfer is not None
+            way = dataclasses.replace(settings.transfer, engine=loader.way.engine, precision=loader.way.precision)
+            settings = dataclasses.replace(settings, transfer=way)
         return carry_out(
             folder,
             net,

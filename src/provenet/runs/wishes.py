@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from cyclopts import Parameter
 
 from provenet.data.preset_names import PRESET_NAMES, Augment, list_presets
+from provenet.engines.ways import EngineName, EnginePrecision
 from provenet.errors import SettingsError, suggest
-from provenet.training.settings import ClassWeights, Precision
+from provenet.training.settings import ClassWeights
 
 TRANSFER_IN_WORDS = (
     "Which stages of --weights learn: cached (a new head, on features that are computed once and kept), head (the same, on pictures that "
@@ -65,8 +66,10 @@ class Wishes:
     """Whether training pictures are mirrored by chance."""
     class_weights: ClassWeights | None = None
     """balanced makes every class count alike, however few its pictures are."""
-    precision: Precision | None = None
-    """Of the forward pass."""
+    precision: EnginePrecision | None = None
+    """Of the forward pass; with --transfer cached, of the frozen part's."""
+    engine: Literal["auto"] | EngineName | None = None
+    """Of --transfer cached: what computes the features; by default the fastest that is right, measured where there are many pictures."""
     seed: int | None = None
     """Decides the initial weights, the order and the distortions."""
 

@@ -30,6 +30,7 @@ class FeatureLoader:
         """`images` are the sound ones, whose features these are."""
         self.contents = features.contents
         self.rows = features.rows
+        self.way = features.way
         self.labels = torch.from_numpy(images.labels)
         self.batch_size = batch_size
         self.seed = seed

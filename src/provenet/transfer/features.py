@@ -3,9 +3,10 @@
 Letters: N pictures, B batch, F features, V views: the first is the picture as evaluation sees it, the others are distorted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,8 @@ from provenet.data.loader import Loader
 from provenet.data.random import Places
 from provenet.data.squares import stream_squares
 from provenet.data.threads import in_order
+from provenet.engines.engine import Engine, reference
+from provenet.engines.ways import REFERENCE, Way
 from provenet.errors import CacheError, ImageError, without_frames
 from provenet.preprocessing import Preprocessing, window
 from provenet.progress import Progress
@@ -36,9 +39,6 @@ PICTURES_AHEAD = 256
 
 Rows = NDArray[Any] | MappedRows
 """Rows [N, F] that can be asked for by numbers [B] -> [B, F]."""
-
-Engine = Callable[[Tensor], Tensor]
-"""Images float32 [B, C, S, S] -> features float32 [B, F]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,26 @@ class Features:
     """Of each view, [N, F], float32 or float16: in memory, or mapped where they are many."""
     num_computed: int
     """Rows that were not there before."""
+    way: Way
+    """How they were computed, all of them."""
     float16_error: float | None = None
     """What float16 has changed of these, as a part of their length."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Pictures whose features are wanted, and what is known of them before anything is decoded."""
+
+    images: ImageSet
+    contents: NDArray[np.uint64]
+    """A key for what is in each file [N]."""
+    broken: dict[int, ImageError]
+    """Of each that cannot be read."""
+
+    @classmethod
+    def look_at(cls, images: ImageSet, progress: Progress | None = None) -> "Wanted":
+        """Read every file once."""
+        return cls(images, *content_keys(images, progress))
 
 
 def compute_features(
@@ -72,9 +90,9 @@ def compute_features(
     images: ImageSet,
     preprocessing: Preprocessing,
     *,
-    engine: Engine | None = None,
-    engine_name: str = "eager",
-    precision: str = "float32",
+    way: Way = REFERENCE,
+    open_engine: Callable[[], Engine] | None = None,
+    looked_at: Wanted | None = None,
     type: FeatureType = "float32",
     views: Views | None = None,
     device: torch.device | str = "cpu",
@@ -84,28 +102,48 @@ def compute_features(
 ) -> Features:
     """The features of pictures, taken from the disk as far as they are there, computed and kept where not.
 
-    A cache that cannot be used, or has no room, costs a line and no work: the features stay in memory.
+    `open_engine` is asked for what runs the frozen part in this `way` if anything is to be computed. A cache that cannot be used, or has no
+    room, costs a line and no work: the features stay in memory.
     """
     views, note = views or Views(), note or (lambda _: None)
-    contents, broken = content_keys(images, progress)
-    weights = fingerprint_of(part.state_dict())
-    facts = preprocessing.to_dict()
-    if preprocessing.mean_image:
-        facts["mean_image"] = preprocessing.mean_image.fingerprint()
-    plain = StoreKey(
-        network=part.network, cut=part.cut, shape=part.shape, weights=weights, preprocessing=facts,
-        engine=engine_name, precision=precision, type=type,
-    )  # fmt: skip
+    wanted = looked_at or Wanted.look_at(images, progress)
+    contents, broken = wanted.contents, dict(wanted.broken)
+    plain = key_of(part, preprocessing, way, type)
     keys = [plain]
     if views.count:
         described = {**views.distortion.to_dict(), "seed": views.seed}
         keys += [StoreKey(**{**vars(plain), "distortion": described})] * views.count
-    work = _Work(part, images, preprocessing, engine or part, views, torch.device(device), broken, progress)
+    work = _Work(part, images, preprocessing, open_engine or (lambda: reference(part)), views, torch.device(device), broken, progress)
     with ExitStack() as opened:
         lookups = [_rows_of_view(work, contents, view, key, opened, keeps=keeps, note=note) for view, key in enumerate(keys)]
         sound = np.array([number for number in range(len(images)) if number not in broken], np.int64)
         rows = tuple(lookup(sound) for lookup in lookups)
-    return Features(sound, dict(sorted(broken.items())), contents[sound], rows, work.num_computed, work.float16_error)
+    return Features(sound, dict(sorted(broken.items())), contents[sound], rows, work.num_computed, way, work.float16_error)
+
+
+def key_of(part: FrozenPart, preprocessing: Preprocessing, way: Way = REFERENCE, type: FeatureType = "float32") -> StoreKey:
+    """What features of undistorted pictures depend on."""
+    facts = preprocessing.to_dict()
+    if preprocessing.mean_image:
+        facts["mean_image"] = preprocessing.mean_image.fingerprint()
+    weights = fingerprint_of(part.state_dict())
+    return StoreKey(
+        network=part.network, cut=part.cut, shape=part.shape, weights=weights, preprocessing=facts,
+        engine=way.engine, precision=way.precision, type=type,
+    )  # fmt: skip
+
+
+def kept_part(key: StoreKey, wanted: Sequence[Wanted]) -> float:
+    """The part of the pictures whose features are kept under this key."""
+    if not (stores_folder() / key.name).is_dir():
+        return 0.0
+    sound = [np.delete(some.contents, list(some.broken)) for some in wanted]
+    try:
+        with FeatureStore(stores_folder(), key) as store:
+            num_missing = sum(len(store.missing(contents)) for contents in sound)
+    except CacheError:
+        return 0.0
+    return 1 - num_missing / max(1, sum(map(len, sound)))
 
 
 def content_keys(images: ImageSet, progress: Progress | None = None) -> tuple[NDArray[np.uint64], dict[int, ImageError]]:
@@ -137,7 +175,7 @@ class _Work:
         part: FrozenPart,
         images: ImageSet,
         preprocessing: Preprocessing,
-        engine: Engine,
+        open_engine: Callable[[], Engine],
         views: Views,
         device: torch.device,
         broken: dict[int, ImageError],
@@ -146,7 +184,7 @@ class _Work:
         self.part = part
         self.images = images
         self.preprocessing = preprocessing
-        self.engine = engine
+        self.open_engine = cache(open_engine)
         self.views = views
         self.device = device
         self.broken = broken
@@ -171,8 +209,7 @@ class _Work:
         done = 0
         self.part.eval()
         for numbers, images in batches:
-            with torch.inference_mode():
-                features = self.engine(_filled_up(images))[: len(images)].float()
+            features = self.open_engine()(_filled_up(images))[: len(images)]
             yield numbers, features
             self.num_computed += len(numbers)
             done += len(numbers)

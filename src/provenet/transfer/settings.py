@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self, get_args
 
+from provenet.engines.ways import REFERENCE
 from provenet.errors import SettingsError
 from provenet.models.heads import LINEAR, hidden_units
 from provenet.training.settings import check_types
@@ -36,6 +37,10 @@ class TransferSettings:
     """Distorted views of each picture whose features are kept beside its own; of `cached` only."""
     feature_type: FeatureType = "float32"
     """Of kept features."""
+    engine: str = REFERENCE.engine
+    """What runs the frozen part for features that are kept: a name of engines/ways.py, or `auto` before it is decided."""
+    precision: str = REFERENCE.precision
+    """Of the frozen part's numbers there."""
     depth_rate: float = 1.0
     """The learning rate of each stage over that of the stage after it."""
     batch_norm_epsilon: float = 0.0
@@ -47,14 +52,17 @@ class TransferSettings:
             raise SettingsError(f"transfer.mode: expected a mode that is decided, found {self.mode!r}; name one")
         if self.head != "own":
             hidden_units(self.head)
-        if self.mode != CACHED and (self.at_once or self.views or self.feature_type != "float32"):
+        is_plain = (self.at_once, self.views, self.feature_type, self.engine) == (False, 0, "float32", REFERENCE.engine)
+        if self.mode != CACHED and not is_plain:
             raise SettingsError(
-                f"transfer: expected no at_once, --views and --feature-type with mode {self.mode!r}, found one; they are of 'cached'"
+                f"transfer: expected none of at_once, --views, --feature-type and --engine with mode {self.mode!r}: they are of 'cached'"
             )
         if not 0 <= self.views <= MOST_VIEWS:
             raise SettingsError(f"transfer.views (--views): expected 0 to {MOST_VIEWS}, found {self.views}")
         if self.feature_type not in get_args(FeatureType):
             raise SettingsError(f"transfer.feature_type (--feature-type): expected float32 or float16, found {self.feature_type!r}")
+        if self.precision == "int8":
+            raise SettingsError("--precision int8: expected float32 or bfloat16 for features: int8 is judged by labels, and they have none")
         if not 0 < self.depth_rate <= 1:
             raise SettingsError(f"transfer.depth_rate (--depth-rate): expected above 0 and at most 1, found {self.depth_rate}")
 

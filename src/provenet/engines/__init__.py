@@ -1,0 +1,1 @@
+"""Ways to run a network forward, and the measured choice among them."""

@@ -1,0 +1,42 @@
+"""A probe for people: a table, and the choice in a line."""
+
+from provenet.engines.findings import Probe, Trial
+from provenet.engines.ways import REFERENCE
+
+HEADINGS = ("way", "images/s", "least to most", "times eager", "error", "start", "")
+
+
+def show_probe(probe: Probe) -> str:
+    """A row for every way, the fastest that is right first, and what is not to be used last, with the reason; and the conclusion."""
+    ranking = probe.ranking()
+    rest = [trial for trial in probe.trials if trial not in ranking]
+    rows = [HEADINGS, *(_row(probe, trial) for trial in [*ranking, *rest])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:]), row[-1]]).rstrip() for row in rows]
+    return "\n".join([*lines, "", conclude(probe)])
+
+
+def conclude(probe: Probe) -> str:
+    """What is chosen where nothing is asked for, and what it gains."""
+    best = probe.chosen
+    batch = f"batches of {probe.shape[0]} images of {'x'.join(map(str, probe.shape[1:]))}"
+    if best.way == REFERENCE:
+        return f"engine {REFERENCE}: nothing else is faster and right, in {batch}"
+    return (
+        f"engine {best.way}: {probe.gain(best.way):.1f} times as fast as {REFERENCE} in {batch}; "
+        f"its answers differ by {best.error or 0:.1e} of their length"
+    )
+
+
+def _row(probe: Probe, trial: Trial) -> tuple[str, ...]:
+    speeds = sorted(probe.shape[0] / seconds for seconds in trial.seconds)
+    measured = bool(speeds)
+    return (
+        str(trial.way),
+        f"{probe.shape[0] / trial.usual_seconds:,.1f}" if measured else "",
+        f"{speeds[0]:,.1f} to {speeds[-1]:,.1f}" if measured else "",
+        f"{probe.gain(trial.way):.2f}" if measured else "",
+        f"{trial.error:.1e}" if trial.error is not None else "",
+        f"{trial.start_seconds:.1f} s" if trial.error is not None else "",
+        f"not to be used: {trial.why_not}" if trial.why_not else trial.agreement_in_words,
+    )

@@ -1,0 +1,81 @@
+"""Networks run by OpenVINO, in float32, bfloat16, or int8 as fitted by NNCF.
+
+Both send statistics of use home unless told otherwise, and nobody here asked for that: OpenVINO is imported as if the package that sends
+them were not installed, which it is made for, and NNCF as in its makers' own tests.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from provenet.engines.with_torch import Run
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+CALIBRATION_BATCH = 16
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""Of int8: the precision of what is left in floating point; bfloat16 there costs conversions and gains nothing."""
+
+
+def on_openvino(net: nn.Module, example: Tensor, folder: Path, precision: str, calibration: Tensor | None = None) -> Run:
+    """The network compiled for images of the example's shape; int8 is read from `folder`, or fitted to `calibration` [M, C, S, S].
+
+    Raises RuntimeError where the processor has not got the precision.
+    """
+    import openvino
+
+    core = openvino.Core()
+    kept = folder / f"openvino-{'int8' if precision == 'int8' else 'float'}.xml"
+    if kept.exists():
+        model = core.read_model(kept)
+    else:
+        model = _convert(net, example)
+        if precision == "int8":
+            if calibration is None:
+                raise RuntimeError("int8 is fitted to pictures, and none are given")
+            model = _quantise(model, calibration)
+        openvino.save_model(model, kept, compress_to_fp16=False)
+    model.reshape(list(example.shape))
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # other threads decode pictures meanwhile
+    }
+    compiled = core.compile_model(model, "CPU", settings)
+    in_use = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if in_use != _HINTS[precision]:
+        raise RuntimeError(f"this processor has no {precision} for OpenVINO, which takes {in_use}")
+    request = compiled.create_infer_request()
+
+    def run(images: Tensor) -> Tensor:
+        request.infer([images.contiguous().numpy()], share_inputs=True, share_outputs=True)
+        return torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+    return run
+
+
+def _convert(net: nn.Module, example: Tensor) -> Any:
+    import openvino
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(net, (example.contiguous(),))
+        return openvino.convert_model(exported)
+
+
+def _quantise(model: Any, calibration: Tensor) -> Any:
+    os.environ["NNCF_CI"] = "1"
+    import nncf
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    batches = [batch.contiguous().numpy() for batch in torch.split(calibration, CALIBRATION_BATCH)]
+    model.reshape([-1, *calibration.shape[1:]])
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
