@@ -280,6 +280,7 @@ def test_the_options_are_decided_on_purpose():
         "train",
         "resume",
         "evaluate",
+        "features",
         "probe",
         "predict",
     )
@@ -297,6 +298,7 @@ def test_the_options_are_decided_on_purpose():
         "train": "data model settings output wishes val_fraction skip_broken snapshot_seconds device json",
         "resume": "run data snapshot_seconds device json",
         "evaluate": "bundle data split report skip_broken device wish json",
+        "features": "model data output ends_after split feature_type skip_broken device wish json",
         "probe": "model data batch_size wish device json",
         "predict": "bundle images csv json skip_broken device wish",
     }

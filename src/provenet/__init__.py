@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provenet.runs.check import check_data as check
     from provenet.runs.engines import probe
     from provenet.runs.evaluate import evaluate_bundle as evaluate
+    from provenet.runs.features import extract_features
     from provenet.runs.pack import pack
     from provenet.runs.resume import resume
     from provenet.runs.train import train
@@ -55,6 +56,7 @@ __all__ = [
     "draw",
     "evaluate",
     "export_weights",
+    "extract_features",
     "import_weights",
     "list_models",
     "load_bundle",
@@ -82,6 +84,7 @@ _HOMES = {
     "difference": "provenet.comparison.difference:difference",
     "draw": "provenet.drawing.diagram:draw",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
+    "extract_features": "provenet.runs.features:extract_features",
     "export_weights": "provenet.weights.export:export_weights",
     "import_weights": "provenet.weights.importer:import_weights",
     "list_models": "provenet.models.catalog:list_models",

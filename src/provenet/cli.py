@@ -476,6 +476,64 @@ def probe(
 
 
 @app.command
+def features(
+    model: str,
+    data: Data,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    ends_after: str = "",
+    split: str | None = None,
+    feature_type: Literal["float32", "float16"] = "float32",
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
+    json: Flag = False,
+) -> None:
+    """Write what a trained network makes of pictures, before its head, for scikit-learn or anything else that learns.
+
+    They are kept, so that the next time, and for train --transfer cached, only new pictures are computed.
+
+    Args:
+        model: A bundle, a run folder, a file of weights, or a tag of `provenet weights list`.
+        output: A file to write: .npz (features, labels, classes, splits, paths) or .parquet (path, label, split, features).
+        ends_after: The last stage that counts, such as conv4_x; by default the last before the head. Of maps the mean of each is taken.
+        split: Which part; by default all.
+        feature_type: How they are kept; float16 is half as large. The file has float32.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        device: Where to compute.
+        json: Print {file, network, cut, engine, precision, images, features, computed} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.features import check_output, extract_features
+    from provenet.runtime import prepare_process
+
+    check_output(output)
+    prepare_process()
+    with Terminal() as terminal:
+        found = extract_features(
+            model, data, ends_after=ends_after, split=split, feature_type=feature_type, **vars(wish), skip_broken=skip_broken,
+            device=device, watcher=terminal,
+        )  # fmt: skip
+        found.save(output)
+    images, num_features = found.features.shape
+    if json:
+        facts = {
+            "file": str(output),
+            "network": found.network,
+            "cut": found.cut,
+            "engine": found.way.engine,
+            "precision": found.way.precision,
+        }
+        _print_json({**facts, "images": images, "features": num_features, "computed": found.num_computed})
+        return
+    print(
+        f"{printable(str(output))}: {num_features:,} features of {images:,} pictures, by {found.network} up to {found.cut}, {found.way}; "
+        f"{found.num_computed:,} computed, {images - found.num_computed:,} kept from before"
+    )
+
+
+@app.command
 def predict(
     bundle: Path,
     /,

@@ -1,7 +1,6 @@
 """A head trained on features that are computed once: what takes the place of pictures, and of steps over them."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,10 @@ from torch import Tensor
 
 from provenet.data.holdout import TrainingSplits
 from provenet.data.index import ImageSet
-from provenet.engines.choose import make_wish, open_engine
-from provenet.engines.engine import Engine
-from provenet.engines.ways import WAYS, Way, exactly, why_absent
+from provenet.engines.choose import make_wish
 from provenet.metrics import count_correct
 from provenet.models.classifier import Classifier
-from provenet.runs.engines import work_on
+from provenet.runs.features import choose_way
 from provenet.runs.pictures import leave_out_broken
 from provenet.runs.settings import RunSettings
 from provenet.runs.watcher import Watcher
@@ -23,7 +20,7 @@ from provenet.runtime import seeded
 from provenet.training.losses import balanced_weights
 from provenet.training.state import TrainingState
 from provenet.transfer.batches import FeatureLoader
-from provenet.transfer.features import Views, Wanted, compute_features, kept_part, key_of
+from provenet.transfer.features import Views, Wanted, compute_features
 from provenet.transfer.parts import FrozenPart, HeadPart
 from provenet.transfer.solve import DECAYS, CrossValidation, cross_validate, solve
 
@@ -37,7 +34,16 @@ def open_features(
     part = FrozenPart(net).eval()
     sets = {name: images for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)) if images is not None}
     looked_at = {name: Wanted.look_at(images, watcher.progress) for name, images in sets.items()}
-    way, open_engine = choose_way(settings, part, list(looked_at.values()), device, watcher)
+    way, open_engine = choose_way(
+        part,
+        settings.preprocessing,
+        make_wish(transfer.engine, transfer.precision),
+        transfer.feature_type,
+        list(looked_at.values()),
+        views=transfer.views,
+        device=device,
+        watcher=watcher,
+    )
     opened, num_computed, num_rows, errors = {}, 0, 0, []
     for name, images in sets.items():
         is_train = name == "train"
@@ -65,33 +71,6 @@ def open_features(
         + (f"; float16 changes them by {max(errors):.1e} of their length" if errors else "")
     )
     return opened
-
-
-def choose_way(
-    settings: RunSettings, part: FrozenPart, wanted: list[Wanted], device: torch.device, watcher: Watcher
-) -> tuple[Way, Callable[[], Engine]]:
-    """How features are computed, and what opens the engine for it if anything is to be computed.
-
-    Where nothing is decided, as those that are kept already, if these are most of them: the others would else be computed anew.
-    """
-    transfer = settings.transfer
-    assert transfer is not None
-    wish = make_wish(transfer.engine, transfer.precision)
-    largest = max(wanted, key=lambda some: len(some.images)).images
-    work = work_on(largest, settings.preprocessing, device, sum(len(some.images) for some in wanted) * (1 + transfer.views))
-
-    def opener(way: Way) -> Callable[[], Engine]:
-        return lambda: open_engine(part, work, exactly(way), progress=watcher.progress, note=watcher.note)
-
-    ways = [way for way in WAYS if wish.allows(way)]
-    if len(ways) == 1:
-        return ways[0], opener(ways[0])
-    kept = {way: kept_part(key_of(part, settings.preprocessing, way, transfer.feature_type), wanted) for way in ways}
-    most = max(ways, key=lambda way: kept[way])
-    if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device))):
-        return most, opener(most)
-    engine = open_engine(part, work, wish, progress=watcher.progress, note=watcher.note)
-    return engine.way, lambda: engine
 
 
 def choose_decay(
