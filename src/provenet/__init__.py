@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from provenet.runs.features import extract_features
     from provenet.runs.pack import pack
     from provenet.runs.resume import resume
+    from provenet.runs.survey import survey
     from provenet.runs.train import train
     from provenet.verify.verify import verify
     from provenet.weights.bundle import load_bundle
@@ -66,6 +67,7 @@ __all__ = [
     "probe",
     "resume",
     "summarize",
+    "survey",
     "train",
     "verify",
 ]
@@ -95,6 +97,7 @@ _HOMES = {
     "probe": "provenet.runs.engines:probe",
     "resume": "provenet.runs.resume:resume",
     "summarize": "provenet.inspection.summary:summarize",
+    "survey": "provenet.runs.survey:survey",
     "train": "provenet.runs.train:train",
     "verify": "provenet.verify.verify:verify",
 }

@@ -476,6 +476,51 @@ def probe(
 
 
 @app.command
+def survey(
+    data: Data,
+    /,
+    *,
+    weights: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    cuts: int = 1,
+    budget: float | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
+    json: Flag = False,
+) -> None:
+    """Which network suits these pictures? Features of each, a head judged by cross-validation, time and size; and what to train.
+
+    Pictures of a test split are not looked at. Ctrl-C shows what was found so far; what was computed is kept for the next time.
+
+    Args:
+        weights: Bundles, run folders, files of weights or tags to try; by default every published set that is on this machine.
+        cuts: How many stages to try of each network, from the last before the head backwards.
+        budget: Minutes; when they are over, what was found so far is the answer.
+        output: The folder for the page (survey.html) and the numbers (survey.json); by default surveys/DATA.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        device: Where to compute.
+        json: Print {data, images, classes, folds, backbones: [{weights, network, cut, top1, interval, milliseconds, megabytes …}],
+            left_out, seconds, command, suggested} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.survey import survey
+    from provenet.runtime import prepare_process
+    from provenet.surveying.found import show_survey
+
+    prepare_process()
+    with Terminal() as terminal:
+        found, folder = survey(
+            data, weights or (), cuts=cuts, budget_minutes=budget, output=output, **vars(wish), skip_broken=skip_broken, device=device,
+            watcher=terminal,
+        )  # fmt: skip
+    if json:
+        _print_json(found.to_dict())
+        return
+    print(f"{show_survey(found)}\n{printable(str(folder / 'survey.html'))} shows it: open it in a browser")
+
+
+@app.command
 def features(
     model: str,
     data: Data,

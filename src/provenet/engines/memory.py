@@ -12,21 +12,33 @@ from provenet.data.fetch import cache_folder
 from provenet.engines.findings import FORMAT_VERSION, Probe
 from provenet.engines.ways import versions
 from provenet.files import write_whole
+from provenet.models.classifier import Classifier
 from provenet.runtime import describe_machine
 
 LARGEST_ANSWER_BYTES = 2**20
 
 
 def what_it_depends_on(net: nn.Module, images: Tensor) -> dict[str, Any]:
-    """The machine, the versions, the network's layers and the shape: with other ones everything is measured anew."""
+    """The machine, the versions, the network's layers and the shape: with other ones everything is measured anew.
+
+    The last stage does not count: a network with another head, or without, is run the same way.
+    """
     machine = describe_machine(images.device)
-    layers = repr(net) + str([(name, list(tensor.shape)) for name, tensor in net.state_dict().items()])
+    body = _body(net)
+    layers = repr(body) + str([(name, list(tensor.shape)) for name, tensor in body.state_dict().items()])
     return {
         **{name: machine[name] for name in ("processor", "threads", "device", "accelerator") if name in machine},
         **versions(),
         "network": hashlib.sha256(layers.encode()).hexdigest()[:16],
         "shape": list(images.shape),
     }
+
+
+def _body(net: nn.Module) -> nn.Module:
+    if isinstance(net, Classifier):
+        return nn.Sequential(*list(net.stages.values())[:-1])
+    stages = getattr(net, "stages", None)
+    return stages if isinstance(stages, nn.Sequential) else net
 
 
 def answers_folder() -> Path:

@@ -61,7 +61,7 @@ class Extracted:
         with appearing(path) as part:
             if path.suffix.lower() == ".npz":
                 with part.open("wb") as file:
-                    np.savez(file, **self.arrays())
+                    np.savez(file, **self.arrays())  # type: ignore[arg-type]  # of no name is `allow_pickle`
             else:
                 self._write_parquet(part)
 

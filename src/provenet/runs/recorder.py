@@ -85,7 +85,7 @@ class RunRecorder:
     def on_epoch(self, record: EpochRecord) -> None:
         """The network, if it is the best so far and what is frozen is as it was; then the log and the watcher."""
         if self.watch:
-            self.watch.check_bits()
+            self.watch.check_bits_if_due()
         if record.is_best:  # kept before it is told: whoever stops the run now has it
             self.pages.show("val", record.val)
             try:
@@ -128,6 +128,8 @@ class RunRecorder:
         Only what is all on the disk is called complete: raises BundleError or SettingsError where the disk has no room for it.
         """
         self.keeper.wait()
+        if self.watch:
+            self.watch.check_bits()
         metrics = {split: result.to_dict() for split, result in results.items()}
         try:
             self._keep(metrics)

@@ -29,7 +29,6 @@ from provenet.progress import Progress
 from provenet.runtime import count_cores
 from provenet.transfer.caches import make_room, stores_folder
 from provenet.transfer.parts import FrozenPart
-from provenet.transfer.plan import fingerprint_of
 from provenet.transfer.store import FeatureStore, FeatureType, MappedRows, StoreKey
 
 BATCH_SIZE = 64
@@ -126,9 +125,8 @@ def key_of(part: FrozenPart, preprocessing: Preprocessing, way: Way = REFERENCE,
     facts = preprocessing.to_dict()
     if preprocessing.mean_image:
         facts["mean_image"] = preprocessing.mean_image.fingerprint()
-    weights = fingerprint_of(part.state_dict())
     return StoreKey(
-        network=part.network, cut=part.cut, shape=part.shape, weights=weights, preprocessing=facts,
+        network=part.network, cut=part.cut, shape=part.shape, weights=part.fingerprint, preprocessing=facts,
         engine=way.engine, precision=way.precision, type=type,
     )  # fmt: skip
 

@@ -1,10 +1,13 @@
 """A network in two parts: the frozen one, which makes features of images, and the head, which reads them."""
 
+from functools import cached_property
+
 from torch import Tensor, nn
 
 from provenet.errors import SettingsError
 from provenet.models.blocks import GlobalAverage
 from provenet.models.classifier import Classifier
+from provenet.transfer.plan import fingerprint_of
 
 
 class FrozenPart(nn.Module):
@@ -22,6 +25,11 @@ class FrozenPart(nn.Module):
         self.cut = names[-2]
         shape = tuple(net.stage_shapes()[names[-2]])
         self.shape = shape[:1] if self.averages else shape
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name for exactly these weights; they do not change while anybody asks."""
+        return fingerprint_of(self.state_dict())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] -> [N, F] or [N, F, h, w]."""

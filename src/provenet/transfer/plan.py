@@ -9,6 +9,7 @@ The notes' rule: the more data, the fewer frozen layers. By the pictures of the 
 """
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -118,18 +119,20 @@ def plan_stages(net: Classifier, mode: str, *, peak_learning_rate: float, depth_
 
 
 class FrozenWatch:
-    """Says at once when what is called frozen is not: asked before each step, and to the bit at each evaluation."""
+    """Says when what is called frozen is not: asked before each step, and to the bit at evaluations and at the end."""
 
     def __init__(self, net: Classifier, plan: StagePlan, begun: Mapping[str, Any] | None = None) -> None:
         """`begun` are the `facts` of an earlier sitting of the same run. Raises TrainingError where they are not those of this one."""
         self._net = net
         self._frozen = [net.get_submodule(name) for name in sorted(net.frozen)]
-        now = {"stages": plan.to_dict(), "fingerprint": self._measure()}
+        self._checked_at, self._seconds = 0.0, 0.0
+        fingerprint = self._measure()
+        now = {"stages": plan.to_dict(), "fingerprint": fingerprint}
         self.facts: dict[str, Any] = dict(begun or now)
         """What becomes of each stage, and a short name for exactly the numbers, parameters and statistics, of the frozen ones."""
         if self.facts.get("stages") != now["stages"]:
             raise TrainingError("expected the plan of stages that the run began with, found another; begin a new run")
-        self.check_bits()
+        self._compare(fingerprint)
 
     def check(self) -> None:
         """Raise TrainingError where a frozen stage could change in the next step."""
@@ -143,15 +146,27 @@ class FrozenWatch:
 
     def check_bits(self) -> None:
         """Raise TrainingError where a frozen stage has changed."""
-        if self._measure() != self.facts.get("fingerprint"):
+        self._compare(self._measure())
+
+    def check_bits_if_due(self) -> None:
+        """The same, but no more often than takes a twentieth of the time."""
+        if time.monotonic() - self._checked_at >= 20 * self._seconds:
+            self.check_bits()
+
+    def _compare(self, fingerprint: str) -> None:
+        if fingerprint != self.facts.get("fingerprint"):
             raise TrainingError(
                 f"expected the frozen stages ({', '.join(sorted(self._net.frozen))}) as they were when the run began, to the bit, "
                 "found other numbers; put back what changed them, or begin a new run"
             )
 
     def _measure(self) -> str:
+        started_at = time.monotonic()
         state = self._net.state_dict()
-        return fingerprint_of({name: tensor for name, tensor in state.items() if name.partition(".")[0] in self._net.frozen})
+        found = fingerprint_of({name: tensor for name, tensor in state.items() if name.partition(".")[0] in self._net.frozen})
+        self._checked_at = time.monotonic()
+        self._seconds = self._checked_at - started_at
+        return found
 
 
 def fingerprint_of(tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -1,0 +1,1 @@
+"""Which network suits some photographs: what was found, as a table and as a page."""
