@@ -100,14 +100,14 @@ def show_survey(survey: Survey) -> str:
     return "\n".join(lines)
 
 
-def conclude(survey: Survey) -> list[str]:
-    """What follows, in a line or two, the command last."""
+def conclude(survey: Survey, marked: str = "marked *") -> list[str]:
+    """What follows, in a line or two, the command last; `marked` is how those that are as good as the best are shown."""
     best, suggested = survey.best, survey.suggested
     if best is None or suggested is None:
         return ["nothing was tried"]
     others = sum(map(survey.is_as_good, survey.backbones)) - 1
     about = f"{survey.num_images:,} pictures of {survey.num_classes} classes"
-    lines = [f"{about} do not tell the {others + 1} marked * apart" if others else f"{best.network} is the best on {about}"]
+    lines = [f"{about} do not tell the {others + 1} {marked} apart" if others else f"{best.network} is the best on {about}"]
     if suggested != best:
         faster = best.milliseconds / suggested.milliseconds
         lines.append(f"{suggested.network} up to {suggested.cut} is {faster:.1f} times as fast as the first: {survey.command(suggested)}")

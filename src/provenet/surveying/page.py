@@ -24,5 +24,5 @@ def render_page(survey: Survey) -> str:
         headings=HEADINGS,
         rows=[(cells(each), number == 0, survey.is_as_good(each)) for number, each in enumerate(survey.backbones)],
         chart=draw_chart(survey) if survey.backbones else None,
-        conclusion=conclude(survey),
+        conclusion=conclude(survey, "in colour"),
     )
