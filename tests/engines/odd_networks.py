@@ -2,10 +2,29 @@
 
 import os
 import signal
+import tempfile
 import time
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from provenet.engines.engine import build
+from provenet.engines.ways import Way
+
+
+@cache
+def is_here(way: Way) -> bool:
+    """Whether this processor has it: bfloat16 is not on all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            build(way, Odd().eval(), torch.randn(2, 3, 4, 4), Path(folder))
+        except RuntimeError as error:
+            if "this processor has no" not in str(error):
+                raise
+            return False
+    return True
 
 
 class Odd(nn.Module):

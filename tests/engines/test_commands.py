@@ -146,17 +146,17 @@ class TestTransfer:
     def test_features_are_computed_and_kept_by_the_engine_that_was_asked_for(self, trained, pictures, tmp_path):
         wishes = {"weights": str(trained.folder), "transfer": "cached"}
         told = Told()
-        run = train(pictures, output=tmp_path / "one", engine="openvino", precision="bfloat16", watcher=told, **wishes)
-        assert any(note.startswith("engine openvino bfloat16") for note in told.notes)
+        run = train(pictures, output=tmp_path / "one", engine="folded", precision="bfloat16", watcher=told, **wishes)
+        assert any(note.startswith("engine folded bfloat16") for note in told.notes)
         (cache,) = list_caches()
-        assert (cache.about["engine"], cache.about["precision"]) == ("openvino", "bfloat16")
+        assert (cache.about["engine"], cache.about["precision"]) == ("folded", "bfloat16")
         transfer = run.settings.transfer
-        assert (transfer.engine, transfer.precision) == ("openvino", "bfloat16")
+        assert (transfer.engine, transfer.precision) == ("folded", "bfloat16")
         told = Told()
         again = train(pictures, output=tmp_path / "two", watcher=told, **wishes)  # nobody asks: those that are kept are taken
         assert "0 computed, 36 kept from before" in "".join(told.notes)
         assert not any(note.startswith("engine") for note in told.notes)
-        assert again.settings.transfer.engine == "openvino"
+        assert again.settings.transfer.engine == "folded"
         ours, theirs = (load_bundle(each.folder).network.get_classifier().state_dict() for each in (run, again))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

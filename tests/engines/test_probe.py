@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from odd_networks import Deaf, Odd
+from odd_networks import Deaf, Odd, is_here
 
 from provenet.engines import memory
 from provenet.engines import probe as probes
@@ -54,6 +54,8 @@ def resnet():
 
 @pytest.mark.parametrize("way", QUICK, ids=str)
 def test_each_way_answers_as_the_network_does(way, resnet, tmp_path):
+    if not is_here(way):
+        pytest.skip(f"this processor has no {way}")
     net, images = resnet
     engine = build(way, net, images, tmp_path)
     expected = reference(net)(images)
@@ -84,10 +86,10 @@ def test_all_ways_are_measured_in_turns_and_shown(resnet):
     net, images = resnet
     found = measure(net, Pictures(images=images), QUICK)
     assert [trial.way for trial in found.trials] == list(QUICK)
-    assert all(trial.is_right and trial.seconds for trial in found.trials), found
+    assert all(bool(trial.seconds) == trial.is_right == is_here(trial.way) for trial in found.trials), found
     assert found.gain(REFERENCE) == 1
     best = found.ranking()[0]
-    assert best.usual_seconds == min(trial.usual_seconds for trial in found.trials)
+    assert best.usual_seconds == min(trial.usual_seconds for trial in found.trials if trial.seconds)
     table = show_probe(found)
     assert table.splitlines()[1].startswith(str(best.way))
     assert f"{found.gain(best.way):.1f} times as fast" in table or "nothing else is faster" in table

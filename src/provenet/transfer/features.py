@@ -35,6 +35,8 @@ BATCH_SIZE = 64
 """Pictures that the frozen part sees at once, always as many: the last batch is filled up, so that no row depends on the others."""
 LARGEST_IN_MEMORY_BYTES = 2**30
 PICTURES_AHEAD = 256
+FILES_AT_A_TIME = 32
+"""That a thread looks at: to hand over a file costs more than to read one."""
 
 Rows = NDArray[Any] | MappedRows
 """Rows [N, F] that can be asked for by numbers [B] -> [B, F]."""
@@ -148,20 +150,25 @@ def content_keys(images: ImageSet, progress: Progress | None = None) -> tuple[ND
     """A key for what is in each picture's file [N], and the error of each that cannot be read."""
     contents, broken = np.zeros(len(images), np.uint64), {}
 
-    def look(number: int) -> int | ImageError:
-        try:
-            return images.pictures.content_key(number)
-        except ImageError as error:
-            return without_frames(error)
+    def look(numbers: range) -> list[int | ImageError]:
+        found: list[int | ImageError] = []
+        for number in numbers:
+            try:
+                found.append(images.pictures.content_key(number))
+            except ImageError as error:
+                found.append(without_frames(error))
+        return found
 
-    with in_order(look, range(len(images)), count_cores(), most_ahead=PICTURES_AHEAD) as found:
-        for number, key in enumerate(found):
-            if isinstance(key, int):
-                contents[number] = key
-            else:
-                broken[number] = key
-            if progress and ((number + 1) % 256 == 0 or number + 1 == len(images)):
-                progress("looking for kept features", number + 1, len(images))
+    groups = [range(start, min(start + FILES_AT_A_TIME, len(images))) for start in range(0, len(images), FILES_AT_A_TIME)]
+    with in_order(look, groups, count_cores(), most_ahead=PICTURES_AHEAD) as looked:
+        for numbers, found in zip(groups, looked, strict=True):
+            for number, key in zip(numbers, found, strict=True):
+                if isinstance(key, int):
+                    contents[number] = key
+                else:
+                    broken[number] = key
+            if progress:
+                progress("looking for kept features", numbers.stop, len(images))
     return contents, broken
 
 
