@@ -36,8 +36,9 @@ peers: $(PEERS)/installed  ## the networks against other implementations of them
 accuracy: $(VENV)/installed  ## published weights found in PROVENET_WEIGHTS, on ImageNet's validation pictures: make accuracy DATA=FOLDER
 	$(BIN)/python tools/accuracy.py "$(DATA)" $(TAGS)
 
-docs: $(VENV)/installed  ## write the pages that are measured or made from data: networks.md, claims.md and its translation
+docs: $(VENV)/installed  ## write the pages that are measured or made from data: networks.md, features.md, claims.md and its translation
 	$(BIN)/python tools/write_networks_page.py
+	$(BIN)/python tools/write_features_page.py
 	$(BIN)/python tools/write_claims_page.py
 	$(BIN)/python tools/draw_pictures.py
 

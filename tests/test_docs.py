@@ -83,6 +83,23 @@ def test_the_networks_page_is_the_papers_data():
     assert (ROOT / "docs/networks.md").read_text() == write_page()
 
 
+def test_the_features_page_is_what_is_kept():
+    sys.path.insert(0, str(ROOT / "tools"))
+    from provenet.models.catalog import build_network
+    from provenet.models.heads import adapt
+    from provenet.transfer.features import key_of
+    from provenet.transfer.parts import FrozenPart
+    from write_features_page import write_page
+
+    page = (ROOT / "docs/features.md").read_text()
+    assert page == write_page()
+    for name, cut in (("lenet5", "C3"), ("vgg16_gap", ""), ("googlenet", "inception_4e"), ("resnet50", ""), ("nin_cifar", "")):
+        net = adapt(build_network(name, init="trainable"), num_classes=2, head="linear", ends_after=cut)
+        key = key_of(FrozenPart(net), net.input_spec.preprocessing)
+        (row,) = [line for line in page.splitlines() if f"`{name}`" in line]
+        assert f"{key.cut} {key.row_bytes:,}" in row
+
+
 def test_the_pictures_are_what_is_drawn_today():
     from provenet import draw
 

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from provenet.errors import ModelError, suggest
 from provenet.models.blocks import FlattenMaps, GlobalAverage
@@ -202,7 +203,7 @@ class Classifier(nn.Module):
     def stage_shapes(self) -> dict[str, torch.Size]:
         """The shape of what each stage gives of one image of `input_spec.size`, such as [C, H, W]; nothing is computed for it."""
         spec, shapes = self.input_spec, {}
-        with in_evaluation(self):
+        with in_evaluation(self), _ShapesOnly():
             given = torch.empty(1, spec.channels, spec.size, spec.size, device="meta", dtype=next(self.parameters()).dtype)
             for name, stage in self.stages.items():
                 given = torch.func.functional_call(stage, {key: tensor.to("meta") for key, tensor in stage.state_dict().items()}, given)
@@ -248,6 +249,13 @@ class Classifier(nn.Module):
             raise ModelError(
                 f"{self.name}: expected images of at least {spec.smallest}x{spec.smallest} pixels, found {height}x{width}; enlarge them"
             )
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Passes over what leaves the shape of maps as it is: norms on the meta device run in Python, and first import a second of it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        return args[0] if func in (F.batch_norm, F.relu) else func(*args, **(kwargs or {}))
 
 
 def like(parameter: Tensor, module: nn.Module) -> nn.Module:

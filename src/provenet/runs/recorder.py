@@ -44,6 +44,8 @@ class RunRecorder:
         self.bundle = bundle
         self.pages = pages
         self.total_epochs = settings.training.epochs
+        self.is_one_step = settings.transfer is not None and settings.transfer.at_once
+        """Whether the end comes with the first evaluation, and writes everything once."""
         self.stop = stop
         self.watch = watch
         self._pages_trouble = ""
@@ -86,14 +88,16 @@ class RunRecorder:
         """The network, if it is the best so far and what is frozen is as it was; then the log and the watcher."""
         if self.watch:
             self.watch.check_bits_if_due()
-        if record.is_best:  # kept before it is told: whoever stops the run now has it
+        if record.is_best:
             self.pages.show("val", record.val)
+        if record.is_best and not self.is_one_step:  # kept before it is told: whoever stops the run now has it
             try:
                 self._keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
             except BundleError as error:
                 self.watcher.note(f"{error}; the run goes on, and its end writes it again")
         self.log.epoch(record)
-        self.draw_pages("running", record.seconds)
+        if not self.is_one_step:
+            self.draw_pages("running", record.seconds)
         self.watcher.epoch(record, self.total_epochs)
 
     def between_steps(self, state: TrainingState) -> None:
