@@ -1,7 +1,7 @@
 """The story of docs/transfer.md, from the first command to the last: networks that learn six classes of Fashion-MNIST, and what becomes of
 four others and of handwritten digits.
 
-    python tools/transfer_story.py FOLDER [--epochs 8]
+    python tools/transfer_story.py FOLDER [--epochs 4] [--precision bfloat16]
 
 Every run is a command as a reader would type it, in FOLDER; what is done is noted in FOLDER/results.json and not done again. Needs the full
 Fashion-MNIST (Debian: dataset-fashion-mnist) and scikit-learn, for its digits. Prints the tables of the page.
@@ -35,14 +35,18 @@ def main() -> None:
     """Everything that is not done yet, then the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", default="8", help="of the six classes")
+    parser.add_argument("--epochs", default="4", help="of the six classes")
+    parser.add_argument("--precision", default="bfloat16", help="in which these are learnt")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(asked.folder)
     os.environ.setdefault("PROVENET_CACHE", str(Path("cache").absolute()))
     write_pictures()
     for network in NETWORKS:
-        run(f"six/{network}", ["train", "six", "--model", network, "--epochs", asked.epochs, "-o", f"six-{network}"])
+        run(
+            f"six/{network}",
+            ["train", "six", "--model", network, "--epochs", asked.epochs, "--precision", asked.precision, "-o", f"six-{network}"],
+        )
     weights = "six-resnet20_cifar"
     for data in (*(f"four{count}-{draw}" for count in COUNTS for draw in range(DRAWS)), "digits"):
         for mode in MODES:
