@@ -27,7 +27,7 @@ from provenet.outcomes import wilson_interval
 NETWORKS = ("lenet5", "nin_cifar", "resnet20_cifar", "resnet56_cifar", "plain20_cifar")
 SIX = ("T-shirt/top", "Trouser", "Dress", "Coat", "Sandal", "Sneaker")
 COUNTS, DRAWS = (5, 20, 100), 3
-MODES = ("scratch", "cached", "head", "auto", "all")
+MODES = ("scratch", "cached", "head", "from:conv4_x", "all", "auto")
 DIGITS_PER_CLASS = 20
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     for data in (*(f"four{count}-{draw}" for count in COUNTS for draw in range(DRAWS)), "digits"):
         for mode in MODES:
             begin = ["--model", "resnet20_cifar"] if mode == "scratch" else ["--weights", weights, "--transfer", mode]
-            run(f"{data}/{mode}", ["train", data, *begin, "-o", f"{data}-{mode}"])
+            run(f"{data}/{mode}", ["train", data, *begin, "-o", f"{data}-{mode.replace(':', '-')}"])
     run("survey", ["survey", "four100-0", "--weights", *(f"six-{network}" for network in NETWORKS), "-o", "survey", "--json"])
     for network in NETWORKS:
         run(f"whole/{network}", ["train", "four100-0", "--weights", f"six-{network}", "--transfer", "all", "-o", f"whole-{network}"])
