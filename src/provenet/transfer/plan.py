@@ -8,19 +8,17 @@ The notes' rule: the more data, the fewer frozen layers. By the pictures of the 
     more         everything, from the weights that are there
 """
 
-import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from xxhash import xxh3_64
 
 from provenet.errors import SettingsError, TrainingError, suggest
 from provenet.models.classifier import Classifier
-from provenet.runtime import count_cores
 from provenet.transfer.settings import ALL, CACHED, FROM, HEAD
 
 FEW, SOME, MANY = 20, 100, 500
@@ -173,16 +171,9 @@ class FrozenWatch:
 
 def fingerprint_of(tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]]) -> str:
     """A short name for exactly these numbers under these names."""
-    named = sorted(dict(tensors).items())
-    digests = [b""] * len(named)
-
-    def fill_in(numbers: range) -> None:
-        for number in numbers:
-            name, values = named[number][0], named[number][1].detach().cpu().contiguous()
-            digest = hashlib.blake2b(f"{name}\0{values.dtype}\0{list(values.shape)}\0".encode())
-            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-            digests[number] = digest.digest()
-
-    with ThreadPoolExecutor(count_cores()) as threads:  # hashlib lets go of the lock
-        list(threads.map(fill_in, [range(first, len(named), count_cores()) for first in range(count_cores())]))
-    return hashlib.blake2b(b"".join(digests), digest_size=8).hexdigest()
+    digest = xxh3_64()
+    for name, tensor in sorted(dict(tensors).items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\0{values.dtype}\0{list(values.shape)}\0".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
