@@ -1,5 +1,6 @@
 """What a run writes into its folder as it goes: the log, the best network, snapshots. What cannot be written is told and tried again."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,9 @@ from provenet.training.snapshot import SnapshotFolder, SnapshotKeeper
 from provenet.training.state import Snapshot, TrainingState
 from provenet.transfer.plan import FrozenWatch
 from provenet.weights.bundle import Bundle, save_bundle
+
+QUICK_SECONDS = 0.05
+LARGEST_KEEPING_SHARE = 0.1
 
 
 class RunRecorder:
@@ -49,6 +53,8 @@ class RunRecorder:
         self.stop = stop
         self.watch = watch
         self._pages_trouble = ""
+        self._unkept: dict[str, Any] | None = None
+        self._keeping = (0.0, 0.0)
         self.watcher = watcher
         kept_step = resumed.facts["step"] if resumed else None
         self.keeper = SnapshotKeeper(
@@ -90,15 +96,29 @@ class RunRecorder:
             self.watch.check_bits_if_due()
         if record.is_best:
             self.pages.show("val", record.val)
-        if record.is_best and not self.is_one_step:  # kept before it is told: whoever stops the run now has it
-            try:
-                self._keep({"epoch": round(record.epoch, 4), "val": record.val.to_dict()})
-            except BundleError as error:
-                self.watcher.note(f"{error}; the run goes on, and its end writes it again")
+            self._unkept = {"epoch": round(record.epoch, 4), "val": record.val.to_dict()}
+            if self._is_worth_keeping():  # before it is told: whoever stops the run now has it
+                self.keep_best()
         self.log.epoch(record)
         if not self.is_one_step:
             self.draw_pages("running", record.seconds)
         self.watcher.epoch(record, self.total_epochs)
+
+    def keep_best(self) -> None:
+        """Write the best network, whose weights are in place, unless it is written. Raises TrainingError where frozen ones have changed."""
+        if self._unkept is None:
+            return
+        if self.watch:
+            self.watch.check_bits()
+        try:
+            self._keep(self._unkept)
+        except BundleError as error:
+            self.watcher.note(f"{error}; the run goes on, and its end writes it again")
+
+    def _is_worth_keeping(self) -> bool:
+        """Not where the end comes next, nor where passes are so short that writing large files would take most of the time."""
+        took, kept_at = self._keeping
+        return not self.is_one_step and (took < QUICK_SECONDS or time.monotonic() - kept_at >= took / LARGEST_KEEPING_SHARE)
 
     def between_steps(self, state: TrainingState) -> None:
         """Stop if asked to; else take a snapshot if it is time. Raises TrainingError where what is frozen could learn in the next step."""
@@ -164,4 +184,6 @@ class RunRecorder:
             self.log.close()
 
     def _keep(self, metrics: dict[str, Any]) -> None:
+        started_at = time.monotonic()
         save_bundle(replace(self.bundle, provenance={**self.bundle.provenance, "metrics": metrics}), self.folder.bundle)
+        self._keeping, self._unkept = (time.monotonic() - started_at, time.monotonic()), None

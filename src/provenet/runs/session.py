@@ -221,6 +221,10 @@ def carry_out(
                 tell_uncertainty(val, watcher)
                 recorder.end({"val": val} | ({"test": test} if test else {}), state.seconds)
             except (TrainingError, ModelError) as error:  # its weights lead nowhere: those before are worth more than a snapshot of these
+                with contextlib.suppress(TrainingError):  # of what is frozen, if that is the error
+                    if state.best:
+                        learner.load_state_dict(state.best.tensors)
+                        recorder.keep_best()
                 recorder.draw_pages("stopped", state.seconds)
                 kept = "keeps the best network before that" if folder.bundle.exists() else "has no network yet"
                 error.args = (f"{error}; {show_path(folder.path)} {kept}",)
