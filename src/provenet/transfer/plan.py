@@ -124,7 +124,9 @@ class FrozenWatch:
     def __init__(self, net: Classifier, plan: StagePlan, begun: Mapping[str, Any] | None = None) -> None:
         """`begun` are the `facts` of an earlier sitting of the same run. Raises TrainingError where they are not those of this one."""
         self._net = net
-        self._frozen = [net.get_submodule(name) for name in sorted(net.frozen)]
+        frozen = [net.get_submodule(name) for name in sorted(net.frozen)]
+        self._layers = [layer for stage in frozen for layer in stage.modules()]  # once: there is a look before each step
+        self._parameters = [parameter for stage in frozen for parameter in stage.parameters()]
         self._checked_at, self._seconds = 0.0, 0.0
         fingerprint = self._measure()
         now = {"stages": plan.to_dict(), "fingerprint": fingerprint}
@@ -136,13 +138,12 @@ class FrozenWatch:
 
     def check(self) -> None:
         """Raise TrainingError where a frozen stage could change in the next step."""
-        for stage in self._frozen:
-            for module in stage.modules():
-                if module.training:
-                    raise TrainingError(f"expected every frozen layer in evaluation mode, found {type(module).__name__} in training mode")
-            for parameter in stage.parameters():
-                if parameter.requires_grad or parameter.grad is not None:
-                    raise TrainingError("expected no gradient of a frozen weight, found one; do not change requires_grad while it trains")
+        for layer in self._layers:
+            if layer.training:
+                raise TrainingError(f"expected every frozen layer in evaluation mode, found {type(layer).__name__} in training mode")
+        for parameter in self._parameters:
+            if parameter.requires_grad or parameter.grad is not None:
+                raise TrainingError("expected no gradient of a frozen weight, found one; do not change requires_grad while it trains")
 
     def check_bits(self) -> None:
         """Raise TrainingError where a frozen stage has changed."""
