@@ -161,7 +161,6 @@ def test_what_cannot_be_tried_is_named_and_the_rest_goes_on(trained, pictures, t
         ({"budget_minutes": 0}, "--budget: expected minutes above 0, found 0"),
         ({"budget_minutes": float("nan")}, "--budget: expected minutes above 0, found nan"),
         ({"engine": "tpu"}, "--engine: expected auto"),
-        ({"weights": ()}, "found none on this machine .*; name bundles or files, or fetch some"),
         ({"output": "data/train/here"}, "outside of the pictures"),
         ({"output": "file"}, "file: expected a folder to write to, found: File exists; choose another --output"),
     ],

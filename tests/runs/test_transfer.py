@@ -177,7 +177,6 @@ def test_weights_of_another_library_are_transferred(pictures, tmp_path):
 @pytest.mark.parametrize(
     ("wishes", "says"),
     [
-        ({"transfer": "head"}, "--transfer head: expected --weights beside it"),
         ({"head": "mlp:4"}, "--head mlp:4: expected --weights beside it"),
         ({"weights": "W", "transfer": "from:conv9"}, "expected a stage of resnet8_cifar, found 'conv9'; did you mean"),
         ({"weights": "W", "ends_after": "pol"}, r"\(--ends-after\), found 'pol'; did you mean 'pool'"),

@@ -1,7 +1,7 @@
 """What a transfer begins with: a network with weights, and how it is to be changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provenet.data.index import ImageSet
 from provenet.engines.ways import REFERENCE
@@ -21,6 +21,7 @@ from provenet.transfer.plan import StagePlan, choose_mode, fingerprint_of, froze
 from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, TransferSettings, check_mode
 from provenet.weights.bundle import Bundle, own_epsilon, set_batch_norm_eps
 from provenet.weights.create import open_weights
+from provenet.weights.sources import EMBEDDED_TAG
 
 MOST_ROWS_AT_ONCE = 65_536
 
@@ -32,6 +33,13 @@ class Start:
     bundle: Bundle
     settings: TransferSettings
     notes: tuple[str, ...] = ()
+
+
+def with_embedded_weights(asked: Wishes, model: str | None) -> Wishes:
+    """What was asked, with the weights that lie in the package where a transfer is asked for and no weights are named."""
+    network = EMBEDDED_TAG.partition(".")[0]
+    is_meant = asked.transfer is not None and asked.weights is None and model in (None, network)
+    return replace(asked, weights=EMBEDDED_TAG) if is_meant else asked
 
 
 def refuse_without_weights(asked: Wishes) -> None:
@@ -57,6 +65,8 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     net, notes = bundle.network, []
     if model and net.name != model:
         raise SettingsError(f"--model {model}: expected the network of --weights {asked.weights}, which is {net.name}; leave --model out")
+    if asked.weights == EMBEDDED_TAG:
+        notes.append(f"--weights {EMBEDDED_TAG}: they know six kinds of clothes, small and grey; for photographs see provenet weights list")
     ends_after = asked.ends_after or net.ends_after
     meant = asked.head or LINEAR
     head = (net.own_head or OWN) if meant == OWN else meant

@@ -35,7 +35,7 @@ from provenet.transfer.parts import FrozenPart, HeadPart
 from provenet.transfer.solve import cross_validate
 from provenet.weights.bundle import Bundle
 from provenet.weights.create import open_weights
-from provenet.weights.sources import list_sets
+from provenet.weights.sources import EMBEDDED_TAG, list_sets
 from provenet.weights.store import find_file, weight_folders
 
 TIMED_IMAGES, TIMED_ROUNDS = 8, 3
@@ -82,7 +82,7 @@ def survey(
         raise SettingsError(f"--cuts: expected 1 to {MOST_CUTS}, found {cuts}")
     if budget_minutes is not None and not 0 < budget_minutes < 1e6:
         raise SettingsError(f"--budget: expected minutes above 0, found {budget_minutes:g}")
-    names = list(weights) or _on_this_machine()
+    names = list(weights) or _on_this_machine(watcher)
     data_set = open_data(data, watcher.progress, refuse_or_note(skip_broken=skip_broken, watcher=watcher), allow_missing=skip_broken)
     sets = {name: images for name, images in data_set.splits.items() if name != "test"}
     if not sets:
@@ -137,13 +137,13 @@ class _Hurried(Silent):
             raise _OutOfTimeError
 
 
-def _on_this_machine() -> list[str]:
+def _on_this_machine(watcher: Watcher) -> list[str]:
     names = [found.tag for found in list_sets() if find_file(found) is not None]
-    if not names:
+    if names == [EMBEDDED_TAG]:
         folders = " or ".join(map(show_path, weight_folders()))
-        raise SettingsError(
-            f"--weights: expected networks with weights to try, found none on this machine ({folders}); name bundles or files, or fetch "
-            "some (provenet weights list, provenet weights fetch TAG)"
+        watcher.note(
+            f"{EMBEDDED_TAG} alone, which is in the package, is here to try ({folders}); name bundles or files, or fetch others "
+            "(provenet weights list, provenet weights fetch TAG)"
         )
     return names
 

@@ -14,7 +14,7 @@ from provenet.runs.pictures import SPLIT_SEED, refuse_or_note
 from provenet.runs.plan import choose_model, make_settings, override
 from provenet.runs.session import SNAPSHOT_SECONDS, Run, build, carry_out, check_seconds, describe, open_splits
 from provenet.runs.settings import RunSettings, Source, read_settings
-from provenet.runs.start import Start, differences, plan_start, refuse_without_weights, reopen_start
+from provenet.runs.start import Start, differences, plan_start, refuse_without_weights, reopen_start, with_embedded_weights
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runs.wishes import Wishes, make_wishes
 from provenet.runtime import choose_device
@@ -95,6 +95,7 @@ def plan_run(
     data: str, model: str | None, val_fraction: float | None, skip_broken: bool, asked: Wishes, watcher: Watcher
 ) -> tuple[RunSettings, DataSet, TrainingSplits, Start | None]:
     """Settings for a new run, chosen by its data where nothing was asked."""
+    asked = with_embedded_weights(asked, model)
     if asked.weights is None:
         refuse_without_weights(asked)
     if model == "":

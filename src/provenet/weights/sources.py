@@ -15,7 +15,9 @@ from provenet.models.catalog import NETWORKS
 from provenet.preprocessing import Preprocessing
 from provenet.weights.table import TABLE, parse_rows, read_rows
 
-DIALECTS = ("torchvision", "timm", "keras", "onnx", "caffe")
+DIALECTS = ("torchvision", "timm", "keras", "onnx", "caffe", "provenet")
+EMBEDDED_TAG = "resnet20_cifar.fashion6"
+"""Of the set that lies in the package: small, of small grey pictures, and there without a network."""
 HASH_DIGITS = {"sha256": 64, "sha256_prefix": 8, "sha1": 40, "md5": 32}
 NUMBERS = ("size", "top-1", "top-5")
 LINE_COLUMNS = 140
@@ -29,7 +31,7 @@ class WeightSet:
     """Our network's name, a dot, who published it and which of theirs it is."""
     network: str
     dialect: str
-    """Whose names the tensors have: torchvision, timm, keras, onnx or caffe."""
+    """Whose names the tensors have: torchvision, timm, keras, onnx or caffe; provenet of a bundle in the package."""
     file: str
     """The published name of the file."""
     source: str

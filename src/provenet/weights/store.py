@@ -10,6 +10,7 @@ from provenet.errors import DownloadError, WeightsError, show_path
 from provenet.progress import Progress
 from provenet.weights.sources import WeightSet, read_sources
 
+EMBEDDED = Path(__file__).parent / "embedded"
 LARGEST_FILE_BYTES = 2**30
 """Of a set whose size nobody publishes; the largest known, VGG-19's, has 575 MB."""
 
@@ -80,6 +81,8 @@ def fetch_set(
 
 
 def _places(found: WeightSet) -> Iterator[Path]:
+    if found.dialect == "provenet":
+        yield EMBEDDED / found.file
     is_alone = local_name(found) == found.file
     for folder in weight_folders():
         if is_alone:
