@@ -23,6 +23,7 @@ from PIL import Image
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
 from provenet.outcomes import wilson_interval
+from transfer_charts import Line, Pair, draw_lines, draw_pairs
 
 NETWORKS = ("lenet5", "nin_cifar", "resnet20_cifar", "resnet56_cifar", "plain20_cifar")
 SIX = ("T-shirt/top", "Trouser", "Dress", "Coat", "Sandal", "Sneaker")
@@ -55,7 +56,11 @@ def main() -> None:
     run("survey", ["survey", "four100-0", "--weights", *(f"six-{network}" for network in NETWORKS), "-o", "survey", "--json"])
     for network in NETWORKS:
         run(f"whole/{network}", ["train", "four100-0", "--weights", f"six-{network}", "--transfer", "all", "-o", f"whole-{network}"])
+    again = ["train", "four100-0", "--weights", weights, "--transfer", "cached"]
+    run("again/hidden", [*again, "--head", "mlp:64", "-o", "again-hidden"])
+    run("again/views", [*again, "--views", "8", "--augment", "standard", "-o", "again-views"])
     print_tables(read())
+    draw_pictures(read())
 
 
 def write_pictures() -> None:
@@ -148,6 +153,22 @@ def print_tables(results: dict[str, Any]) -> None:
         low, high = each["interval"]
         whole = results[f"whole/{each['network']}"]
         print(f"| `{each['network']}` | {each['top1']:.1%} | {low:.1%} to {high:.1%} | {cell([whole])} | {whole['seconds']:.0f} |")
+
+
+def draw_pictures(results: dict[str, Any]) -> None:
+    """`transfer-modes.svg` and `transfer-survey.svg`."""
+    lines = []
+    for mode in MODES[:-1]:  # auto is one of the others
+        tops = [[results[f"four{count}-{draw}/{mode}"]["said"]["test"]["top1"] for draw in range(DRAWS)] for count in COUNTS]
+        lines.append(Line(mode, tuple((float(np.mean(some)), min(some), max(some)) for some in tops)))
+    title = "Four other kinds of clothes: test accuracy by way of transfer"
+    Path("transfer-modes.svg").write_text(draw_lines(title, [str(count) for count in COUNTS], "training pictures of each class", lines))
+    pairs = [
+        Pair(each["network"], each["top1"], tuple(each["interval"]), results[f"whole/{each['network']}"]["said"]["test"]["top1"])
+        for each in results["survey"]["said"]["backbones"]
+    ]
+    names = ("survey: a head on frozen features, cross-validated", "the whole network trained, test pictures")
+    Path("transfer-survey.svg").write_text(draw_pairs("What the survey says, and what full training gives", pairs, names))
 
 
 def cell(runs: list[dict[str, Any]]) -> str:

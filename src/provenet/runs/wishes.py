@@ -34,7 +34,8 @@ class Wishes:
     weight_decay: float | None = None
     """Of weights, not of biases and norms."""
     weights: str | None = None
-    """To begin with what a network knows already: a bundle or run folder, a file of weights, or a tag of `provenet weights list`."""
+    """To begin with what a network knows already: a bundle or run folder, a file of weights, or a tag of `provenet weights list`;
+    with --transfer alone a small network of clothes that lies in the package."""
     transfer: Annotated[str | None, Parameter(help=TRANSFER_IN_WORDS)] = None
     """Which stages learn: a way of transfer/settings.py."""
     head: str | None = None
