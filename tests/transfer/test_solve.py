@@ -1,5 +1,7 @@
 """A head solved at once: at a minimum, the same by another road, and its regularisation chosen by what is held out."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,27 @@ def test_the_decay_is_chosen_by_what_is_held_out():
     assert high - low < 0.08
 
 
+@pytest.mark.parametrize("hidden", [(), (8,)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_heads_side_by_side_are_judged_as_heads_alone(hidden, weighted):
+    features, labels = made(120, 12, 3, distance=0.5)
+    weights = torch.tensor([0.5, 1.0, 2.0]) if weighted else None
+    torch.manual_seed(1)
+    fresh = make_head(hidden, 12, reads_maps=False, num_classes=3)
+    found = cross_validate(lambda: copy.deepcopy(fresh), features, labels, weights=weights, decays=(1.0,))
+    folds = torch.from_numpy(folds_of(labels.numpy(), 5))
+    loss, right = 0.0, 0
+    for fold in range(5):
+        held_out = folds == fold
+        head = copy.deepcopy(fresh)
+        solve(head, features[~held_out], labels[~held_out], decay=1.0, weights=weights)
+        logits = head(features[held_out]).detach()
+        loss += float(F.cross_entropy(logits, labels[held_out], weight=weights, reduction="sum"))
+        right += int((logits.argmax(1) == labels[held_out]).sum())
+    assert found.losses[0] == pytest.approx(loss / 120, rel=2e-3)
+    assert found.top1[0] == pytest.approx(right / 120, abs=1.5 / 120)
+
+
 def test_chance_is_not_overestimated():
     """Labels that have nothing to do with the features."""
     features, _ = made(400, 50, 4, distance=0.0)
@@ -178,5 +201,5 @@ def test_features_that_are_no_numbers():
 def test_minimise_leaves_no_gradients():
     features, labels = made(20, 5, 2, distance=1.0)
     head = nn.Linear(5, 2)
-    minimise(head, features, labels, decay=0.1)
+    minimise(list(head.parameters()), lambda: F.cross_entropy(head(features), labels), decay=0.1)
     assert all(parameter.grad is None for parameter in head.parameters())

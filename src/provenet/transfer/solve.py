@@ -26,6 +26,8 @@ NUM_FOLDS, NUM_FOLDS_OF_MANY, MANY_PICTURES = 5, 3, 1_000
 MOST_PICTURES_COMPARED = 4_000
 """Pictures that cross-validation looks at: with more the choice is the same and takes longer."""
 MOST_ITERATIONS, ITERATIONS_TO_COMPARE = 200, 20
+NOT_LEARNT = -100
+"""A label that adds nothing to the loss."""
 SMALLEST_DEVIATION = 1e-4
 """Of a feature, over that of all: below it a feature says nothing, and is not enlarged."""
 
@@ -83,11 +85,8 @@ class Standardised:
                 "expected features that are numbers, found NaN or infinity: the weights are damaged, or float16 was too small"
             )
         self.head = head
-        self.first = next(module for module in head.modules() if isinstance(module, nn.Linear))
-        self.mean = features.mean(0)
-        deviation = features.std(0, correction=0)
-        floor = SMALLEST_DEVIATION * deviation.square().mean().sqrt()
-        self.deviation = torch.where(deviation > floor, deviation, 1.0)
+        self.first = _first_layer(head)
+        self.mean, self.deviation = _spread(features)
 
     def scale(self, features: Tensor) -> Tensor:
         """Features [N, F] -> standardised [N, F]."""
@@ -95,7 +94,13 @@ class Standardised:
 
     def solve(self, features: Tensor, labels: Tensor, *, decay: float, weights: Tensor | None = None, num_iterations: int) -> float:
         """See `solve`; the features as they come."""
-        return minimise(self.head, self.scale(features), labels, decay=decay, weights=weights, num_iterations=num_iterations)
+        scaled = self.scale(features)
+        return minimise(
+            list(self.head.parameters()),
+            lambda: F.cross_entropy(self.head(scaled), labels, weight=weights),
+            decay=decay,
+            num_iterations=num_iterations,
+        )
 
     def fold(self) -> None:
         """From now on the head reads features as they come."""
@@ -105,18 +110,18 @@ class Standardised:
 
 
 def minimise(
-    head: nn.Module, features: Tensor, labels: Tensor, *, decay: float, weights: Tensor | None = None, num_iterations: int = MOST_ITERATIONS
+    parameters: Sequence[nn.Parameter], loss_now: Callable[[], Tensor], *, decay: float, num_iterations: int = MOST_ITERATIONS
 ) -> float:
-    """L-BFGS from where the head is, on features [N, F] as they are given; -> the loss, decay included."""
-    parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
+    """L-BFGS from where the parameters are, on a loss and half the decay times the squared weights; -> their sum afterwards."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    weights = [parameter for parameter in learning if parameter.ndim > 1]
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=num_iterations, history_size=20, tolerance_grad=1e-6, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        learning, max_iter=num_iterations, history_size=20, tolerance_grad=1e-6, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(head(features), labels, weight=weights)
-        loss = loss + 0.5 * decay * torch.stack([p.square().sum() for p in parameters if p.ndim > 1]).sum()
+        loss = loss_now() + 0.5 * decay * torch.stack([weight.square().sum() for weight in weights]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -124,6 +129,17 @@ def minimise(
     loss = float(closure())
     optimizer.zero_grad(set_to_none=True)
     return loss
+
+
+def _first_layer(head: nn.Module) -> nn.Linear:
+    return next(module for module in head.modules() if isinstance(module, nn.Linear))
+
+
+def _spread(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [F], and what to divide by [F]: the deviation, or 1 where there is none to speak of."""
+    deviation, mean = torch.std_mean(features, 0, correction=0)
+    floor = SMALLEST_DEVIATION * deviation.square().mean().sqrt()
+    return mean, torch.where(deviation > floor, deviation, 1.0)
 
 
 def folds_of(labels: NDArray[np.int64], num_folds: int, seed: int = 0) -> NDArray[np.int64]:
@@ -157,13 +173,13 @@ def cross_validate(
     if num_folds < 2:
         return None
     folds = torch.from_numpy(folds_of(labels.cpu().numpy(), num_folds, seed)).to(labels.device)
-    trials = [_Trial(make_head(), features, labels, folds == fold) for fold in range(num_folds)]
+    heads = _Heads([make_head() for _ in range(num_folds)], features, labels, folds, weights)
     losses: list[float] = []
     correct: list[int] = []
     for number, decay in enumerate(decays):
-        judged = [trial.judge(decay, weights) for trial in trials]
-        losses.append(sum(loss for loss, _ in judged) / len(labels))
-        correct.append(sum(right for _, right in judged))
+        loss, right = heads.judge(decay)
+        losses.append(loss / len(labels))
+        correct.append(right)
         if progress:
             progress("cross-validating", number + 1, len(decays))
         if len(losses) > 2 and losses[-1] > losses[-2] > losses[-3]:  # weaker ones fit the pictures ever more by heart
@@ -175,23 +191,56 @@ def cross_validate(
     return CrossValidation(tried, tuple(losses), tuple(count / len(labels) for count in correct), tried[best], len(labels), num_folds)
 
 
-class _Trial:
-    """A head on all pictures but those held out, which goes from decay to decay."""
+class _Heads:
+    """A head for each fold, which learns from all pictures but those of the fold and goes from decay to decay.
 
-    def __init__(self, head: nn.Module, features: Tensor, labels: Tensor, held_out: Tensor) -> None:
-        self.scaled = Standardised(head, features[~held_out])
-        self.trained_on, self.labels = self.scaled.scale(features[~held_out]), labels[~held_out]
-        self.judged_on, self.judged_labels = self.scaled.scale(features[held_out]), labels[held_out]
+    They learn side by side: to read the features for all of them takes as long as to read them for one.
+    """
 
-    def judge(self, decay: float, weights: Tensor | None) -> tuple[float, int]:
-        """Sum of the losses of those held out, and how many of them are recognised."""
-        head = self.scaled.head
-        minimise(head, self.trained_on, self.labels, decay=decay, weights=weights, num_iterations=ITERATIONS_TO_COMPARE)
+    def __init__(self, heads: Sequence[nn.Module], features: Tensor, labels: Tensor, folds: Tensor, weights: Tensor | None) -> None:
+        mean, deviation = _spread(features)
+        self.features, self.labels, self.weights = (features - mean) / deviation, labels, weights
+        self.held_out = [folds == number for number in range(len(heads))]
+        self.learnt_labels = [labels.masked_fill(held_out, NOT_LEARNT) for held_out in self.held_out]
+        self.spreads = [_spread(self.features[~held_out]) for held_out in self.held_out]  # of what each learns from, no other
+        self.parameters = [parameter for head in heads for parameter in head.parameters()]
+        self.firsts = [_first_layer(head) for head in heads]
+        self.rests = [_without(head, first) for head, first in zip(heads, self.firsts, strict=True)]
+
+    def judge(self, decay: float) -> tuple[float, int]:
+        """Learn, then the sum of the losses of those held out, and how many of them are recognised."""
+        minimise(self.parameters, self._loss, decay=decay, num_iterations=ITERATIONS_TO_COMPARE)
         with torch.no_grad():
-            logits = head(self.judged_on).double()
-        factors = None if weights is None else weights.double()
-        loss = float(F.cross_entropy(logits, self.judged_labels, weight=factors, reduction="sum"))
-        return loss, int((logits.argmax(1) == self.judged_labels).sum())
+            logits = torch.cat([of_head[held_out] for of_head, held_out in zip(self._logits(), self.held_out, strict=True)]).double()
+        labels = torch.cat([self.labels[held_out] for held_out in self.held_out])
+        factors = None if self.weights is None else self.weights.double()
+        loss = float(F.cross_entropy(logits, labels, weight=factors, reduction="sum"))
+        return loss, int((logits.argmax(1) == labels).sum())
+
+    def _loss(self) -> Tensor:
+        """The sum of the heads' own: none knows of the others."""
+        losses = [
+            F.cross_entropy(of_head, labels, weight=self.weights, ignore_index=NOT_LEARNT)
+            for of_head, labels in zip(self._logits(), self.learnt_labels, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def _logits(self) -> list[Tensor]:
+        """Of each head, of all pictures [N, K]."""
+        scaled = [first.weight / deviation for first, (_, deviation) in zip(self.firsts, self.spreads, strict=True)]
+        shifted = [first.bias - weight @ mean for first, weight, (mean, _) in zip(self.firsts, scaled, self.spreads, strict=True)]
+        read = F.linear(self.features, torch.cat(scaled), torch.cat(shifted))
+        parts = torch.split(read, [first.out_features for first in self.firsts], dim=1)
+        return [rest(part) for rest, part in zip(self.rests, parts, strict=True)]
+
+
+def _without(head: nn.Module, first: nn.Module) -> nn.Module:
+    """What comes after the first layer."""
+    for parent in head.modules():
+        for name, child in parent.named_children():
+            if child is first:
+                setattr(parent, name, nn.Identity())
+    return nn.Identity() if head is first else head
 
 
 def _some(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
