@@ -1,7 +1,7 @@
 """A new head on a frozen ResNet-50: features computed once and kept, beside running the frozen part in every epoch as tutorials do (X1);
 and a second head on the same photographs, beside the first (X2).
 
-    python bench/transfer.py [--quick] [--photographs FOLDER] [--network resnet50_v1_5]
+    python bench/transfer.py [--quick] [--photographs FOLDER] [--network resnet50_v1_5] [--count 600] [--rounds 7]
 
 The usual side is one epoch of a frozen network with a new last layer: decode, crop, normalise, forward, step; times the epochs. Ours sets
 the allocator for both, which makes the usual side faster than it usually is.
@@ -57,8 +57,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds of few photographs")
     parser.add_argument("--photographs", type=Path, help="a folder for them, made if it is empty")
     parser.add_argument("--network", default="resnet50_v1_5")
+    parser.add_argument("--count", type=int, default=COUNT, help="of photographs that are made")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    count, rounds = (QUICK_COUNT, 2) if asked.quick else (COUNT, ROUNDS)
+    count, rounds = (QUICK_COUNT, 2) if asked.quick else (asked.count, asked.rounds)
     prepare_process()
     torch.manual_seed(0)
     net = build_network(asked.network, init="trainable")
