@@ -55,7 +55,9 @@ def main() -> None:
             run(f"{data}/{mode}", ["train", data, *begin, "-o", f"{data}-{mode.replace(':', '-')}"])
     run("survey", ["survey", "four100-0", "--weights", *(f"six-{network}" for network in NETWORKS), "-o", "survey", "--json"])
     for network in NETWORKS:
-        run(f"whole/{network}", ["train", "four100-0", "--weights", f"six-{network}", "--transfer", "all", "-o", f"whole-{network}"])
+        begin = ["train", "four100-0", "--weights", f"six-{network}", "--transfer"]
+        run(f"frozen/{network}", [*begin, "cached", "-o", f"frozen-{network}"])
+        run(f"whole/{network}", [*begin, "all", "-o", f"whole-{network}"])
     again = ["train", "four100-0", "--weights", weights, "--transfer", "cached"]
     run("again/hidden", [*again, "--head", "mlp:64", "-o", "again-hidden"])
     run("again/views", [*again, "--views", "8", "--augment", "standard", "-o", "again-views"])
@@ -148,11 +150,11 @@ def print_tables(results: dict[str, Any]) -> None:
         cells = [cell([results[f"four{count}-{draw}/{mode}"] for draw in range(DRAWS)]) for count in COUNTS]
         print(f"| `{mode}` | {' | '.join(cells)} | {cell([results[f'digits/{mode}']])} |")
     found = results["survey"]["said"]["backbones"]
-    print("\n| network | survey | 95 % interval | whole network trained, test | seconds |\n|---|---|---|---|---|")
+    print("\n| network | survey | `cached`, test | `all`, test |\n|---|---|---|---|")
     for each in found:
         low, high = each["interval"]
-        whole = results[f"whole/{each['network']}"]
-        print(f"| `{each['network']}` | {each['top1']:.1%} | {low:.1%} to {high:.1%} | {cell([whole])} | {whole['seconds']:.0f} |")
+        frozen, whole = (cell([results[f"{what}/{each['network']}"]]) for what in ("frozen", "whole"))
+        print(f"| `{each['network']}` | {each['top1']:.1%} ({low:.1%} to {high:.1%}), {each['seconds']:.1f} s | {frozen} | {whole} |")
 
 
 def draw_pictures(results: dict[str, Any]) -> None:
