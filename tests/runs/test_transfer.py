@@ -174,6 +174,35 @@ def test_weights_of_another_library_are_transferred(pictures, tmp_path):
     assert run.settings.transfer.weights == str(path)
 
 
+def test_a_new_head_begins_as_cached_features_solve_it(weights, pictures, tmp_path):
+    """Two roads to one head: solved at once on kept features, and where steps too small to matter begin."""
+    solved = train(pictures, weights=str(weights), transfer="cached", output=tmp_path / "solved")
+    told = Told()
+    steps = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-12}
+    begun = train(pictures, weights=str(weights), transfer="head", output=tmp_path / "begun", watcher=told, **steps)
+    assert "the new head begins as solved on the features of the weights as they are" in told.notes
+    ours, theirs = (load_bundle(run.folder) for run in (begun, solved))
+    for name, parameter in ours.network.get_classifier().state_dict().items():
+        torch.testing.assert_close(parameter, theirs.network.get_classifier().state_dict()[name], rtol=1e-4, atol=1e-4)
+    assert ours.provenance["cross_validation"] == theirs.provenance["cross_validation"]
+    assert (begun.settings.transfer.solves_head, solved.settings.transfer.solves_head) == (True, False)
+    again = train(settings_file=begun.folder / "settings.toml", output=tmp_path / "again")
+    assert (again.folder / "model.safetensors").read_bytes() == (begun.folder / "model.safetensors").read_bytes()
+
+
+def test_features_too_small_to_solve_on_leave_a_random_head(pictures, tmp_path):
+    torch.manual_seed(0)
+    net = build_network("resnet8_cifar", in_channels=1)
+    with torch.no_grad():  # norms that make next to nothing of what they are given
+        for norm in [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]:
+            norm.weight.mul_(1e-6)
+    net.input_spec = net.input_spec.with_preprocessing(net.input_spec.preprocessing.with_size(28))
+    save_bundle(Bundle(net, tuple("0123456789"), net.input_spec.preprocessing), tmp_path / "w.safetensors")
+    told = Told()
+    train(pictures, weights=str(tmp_path / "w.safetensors"), transfer="all", output=tmp_path / "run", watcher=told, **SOME)
+    assert any(note.startswith("the new head begins at random: solved on features as small as these") for note in told.notes)
+
+
 @pytest.mark.parametrize(
     ("wishes", "says"),
     [

@@ -24,6 +24,9 @@ from provenet.transfer.features import Views, Wanted, compute_features
 from provenet.transfer.parts import FrozenPart, HeadPart
 from provenet.transfer.solve import DECAYS, CrossValidation, cross_validate, solve
 
+LARGEST_WEIGHTS = 30.0
+"""Root mean square of a layer's in a solved head that steps begin with: larger ones pass on gradients that tear apart what is before."""
+
 
 def open_features(
     settings: RunSettings, net: Classifier, splits: TrainingSplits, device: torch.device, watcher: Watcher
@@ -99,6 +102,33 @@ def choose_decay(
         f"with 95 % confidence), weight decay {found.decay:g}"
     )
     return replace(settings, training=replace(training, weight_decay=found.decay)), found
+
+
+def begin_solved(
+    net: Classifier, settings: RunSettings, train: ImageSet, loader: object, device: torch.device, watcher: Watcher
+) -> CrossValidation | None:
+    """Solve the fresh head on the features of the network as it is, before anything learns in steps; -> how its decay was chosen.
+
+    A random head would first pull the layers before it astray, and the fewer pictures there are the less they find back: Kumar et al. 2022,
+    "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution". `loader` has the features, or they are computed.
+    """
+    if not isinstance(loader, FeatureLoader):
+        part = FrozenPart(net).eval()
+        features = compute_features(part, train, settings.preprocessing, device=device, progress=watcher.progress, note=watcher.note)
+        loader = FeatureLoader(features, train.select(features.sound), batch_size=settings.training.batch_size, device=device)
+    solved, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=False)
+    batch = loader.undistorted()
+    weights = balanced_weights(batch.labels, net.num_classes) if settings.training.class_weights == "balanced" else None
+    head = HeadPart(net)
+    fresh = copy.deepcopy(head.state_dict())
+    solve(head, batch.images, batch.labels, decay=solved.training.weight_decay, weights=weights)
+    sizes = [float(parameter.detach().square().mean().sqrt()) for parameter in head.parameters() if parameter.ndim > 1]
+    if max(sizes) <= LARGEST_WEIGHTS:
+        watcher.note("the new head begins as solved on the features of the weights as they are")
+    else:
+        head.load_state_dict(fresh)
+        watcher.note(f"the new head begins at random: solved on features as small as these its weights would be about {max(sizes):,.0f}")
+    return found
 
 
 def solve_step(

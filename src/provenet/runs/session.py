@@ -20,7 +20,7 @@ from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
 from provenet.metrics import Evaluation
 from provenet.models.catalog import build_network
 from provenet.models.classifier import Classifier
-from provenet.runs.cached import open_features, solve_step
+from provenet.runs.cached import begin_solved, describe_choice, open_features, solve_step
 from provenet.runs.folder import RunFolder
 from provenet.runs.honesty import class_weights_of, tell_uncertainty
 from provenet.runs.pages import RunPages
@@ -162,6 +162,9 @@ def carry_out(
     loader, is_cached = splits["train"].loader, isinstance(splits["train"].loader, FeatureLoader)
     learner = HeadPart(net) if is_cached else net
     at_once = settings.transfer is not None and settings.transfer.at_once
+    if settings.transfer and settings.transfer.solves_head and snapshot is None:
+        found = begin_solved(net, settings, splits["train"].images, loader, device, watcher)
+        provenance = provenance | describe_choice(found)
     with seeded(training.seed), StopRequest() as stop:
         num_images = len(splits["train"].images) * (len(loader.rows) if at_once and isinstance(loader, FeatureLoader) else 1)
         state = TrainingState(learner, training, num_images=num_images, rates=plan.rates if plan and not is_cached else None)

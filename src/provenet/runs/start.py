@@ -16,7 +16,7 @@ from provenet.runs.settings import RunSettings
 from provenet.runs.wishes import Wishes
 from provenet.runtime import seeded
 from provenet.transfer.features import LARGEST_IN_MEMORY_BYTES
-from provenet.transfer.parts import check_head
+from provenet.transfer.parts import can_be_solved, check_head
 from provenet.transfer.plan import StagePlan, choose_mode, fingerprint_of, frozen_stages, plan_stages
 from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, TransferSettings, check_mode
 from provenet.weights.bundle import Bundle, own_epsilon, set_batch_norm_eps
@@ -93,8 +93,11 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
             f"--transfer {mode} --head {head}: expected something that learns, and that of {net.name} is fixed; take --head linear"
         )
     views = asked.views or 0
+    is_small = _fits_at_once(shape.num_features, len(train) * (1 + views))
+    at_once = mode == CACHED and is_small and not _asks_for_steps(asked)
     settings = TransferSettings(
-        at_once=mode == CACHED and _fits_at_once(shape.num_features, len(train) * (1 + views), asked),
+        at_once=at_once,
+        solves_head=is_small and not at_once and not keeps_head and can_be_solved(shape),
         views=views,
         feature_type=asked.feature_type or "float32",
         engine=asked.engine or (AUTO if mode == CACHED else REFERENCE.engine),
@@ -111,10 +114,13 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     return Start(bundle, settings, tuple(notes))
 
 
-def _fits_at_once(num_features: int, num_rows: int, asked: Wishes) -> bool:
-    """Whether a head is solved over all features at once: where they are few enough, and nobody asked for steps."""
-    asks_for_steps = any(wish is not None for wish in (asked.epochs, asked.batch_size, asked.learning_rate, asked.micro_batches))
-    return not asks_for_steps and num_rows <= MOST_ROWS_AT_ONCE and 4 * num_features * num_rows <= LARGEST_IN_MEMORY_BYTES
+def _fits_at_once(num_features: int, num_rows: int) -> bool:
+    """Whether the features are few enough to solve a head over all of them."""
+    return num_rows <= MOST_ROWS_AT_ONCE and 4 * num_features * num_rows <= LARGEST_IN_MEMORY_BYTES
+
+
+def _asks_for_steps(asked: Wishes) -> bool:
+    return any(wish is not None for wish in (asked.epochs, asked.batch_size, asked.learning_rate, asked.micro_batches))
 
 
 def reopen_start(settings: TransferSettings, model: str) -> Start:

@@ -67,11 +67,12 @@ def train(
         opened = open_splits(settings, net, splits, chosen_device, watcher)
         choice: dict[str, Any] = {}
         if settings.transfer and settings.transfer.mode == CACHED:
-            is_decided = settings_file is not None or asked.weight_decay is not None
             loader = opened["train"].loader
             assert isinstance(loader, FeatureLoader)
-            settings, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
-            choice = describe_choice(found)
+            if settings.transfer.at_once:
+                is_decided = settings_file is not None or asked.weight_decay is not None
+                settings, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
+                choice = describe_choice(found)
             assert settings.transfer is not None
             way = dataclasses.replace(settings.transfer, engine=loader.way.engine, precision=loader.way.precision)
             settings = dataclasses.replace(settings, transfer=way)

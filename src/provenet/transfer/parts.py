@@ -56,10 +56,15 @@ class HeadPart(nn.Module):
         return [(1.0, self(features))]
 
 
-def check_head(net: Classifier) -> None:
-    """Raise SettingsError for a head that does not begin with a fully connected layer, which features are kept for."""
+def can_be_solved(net: Classifier) -> bool:
+    """Whether the head begins with a fully connected layer, which features are kept for."""
     layers = [module for module in HeadPart(net).modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    if not layers or not isinstance(layers[0], nn.Linear):
+    return bool(layers) and isinstance(layers[0], nn.Linear)
+
+
+def check_head(net: Classifier) -> None:
+    """Raise SettingsError for a head that cannot be solved."""
+    if not can_be_solved(net):
         raise SettingsError(
             f"--transfer cached: expected a head that begins with a fully connected layer, and that of {net.name} does not; "
             "take --head linear, or --transfer head"

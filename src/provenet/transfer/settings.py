@@ -29,6 +29,8 @@ class TransferSettings:
     """`own`, `linear` or `mlp:UNITS`: see models/heads.py."""
     keeps_head: bool = False
     """Whether the head begins with the weights' own, because the classes are the same."""
+    solves_head: bool = False
+    """Whether the new head, before it learns in steps, begins as solved on the features of the network as it is, instead of at random."""
     ends_after: str = ""
     """The last stage to keep; empty keeps all but the last, whose place the head takes."""
     at_once: bool = False
@@ -57,6 +59,8 @@ class TransferSettings:
             raise SettingsError(
                 f"transfer: expected none of at_once, --views, --feature-type and --engine with mode {self.mode!r}: they are of 'cached'"
             )
+        if self.solves_head and (self.at_once or self.keeps_head):
+            raise SettingsError("transfer.solves_head: expected false with at_once, and with a head that is kept, found true")
         if not 0 <= self.views <= MOST_VIEWS:
             raise SettingsError(f"transfer.views (--views): expected 0 to {MOST_VIEWS}, found {self.views}")
         if self.feature_type not in get_args(FeatureType):
