@@ -24,6 +24,8 @@ from provenet.weights.create import open_weights
 from provenet.weights.sources import EMBEDDED_TAG
 
 MOST_ROWS_AT_ONCE = 65_536
+MOST_TO_BEGIN_SOLVED = 10_000
+"""Training pictures up to which a head that learns in steps begins as solved: from more a random one learns as much in a pass."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     at_once = mode == CACHED and is_small and not _asks_for_steps(asked)
     settings = TransferSettings(
         at_once=at_once,
-        solves_head=is_small and not at_once and not keeps_head and can_be_solved(shape),
+        solves_head=is_small and len(train) <= MOST_TO_BEGIN_SOLVED and not at_once and not keeps_head and can_be_solved(shape),
         views=views,
         feature_type=asked.feature_type or "float32",
         engine=asked.engine or (AUTO if mode == CACHED else REFERENCE.engine),
