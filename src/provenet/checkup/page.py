@@ -7,7 +7,7 @@ from urllib.parse import quote
 from provenet.checkup.checkup import Checkup
 from provenet.checkup.findings import LEVELS
 from provenet.checkup.text import by_reason, describe_pixels, describe_sizes, table_rows
-from provenet.errors import printable
+from provenet.page_template import fill_template
 
 FEW_DETAILS = 5
 MOST_DETAILS = 200
@@ -17,19 +17,11 @@ TEMPLATE = Path(__file__).with_name("checkup.html.jinja")
 
 
 def render_page(checkup: Checkup) -> str:
-    """The whole of the page. Names come from strangers: each is escaped, and freed of control characters."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
-    )
+    """The whole of the page."""
     facts = checkup.facts
     head, rows = table_rows(facts)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return fill_template(
+        TEMPLATE,
         checkup=checkup,
         facts=facts,
         state="ready" if not checkup.problems else "stop" if not checkup.can_train else "doubt",

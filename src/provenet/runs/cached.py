@@ -1,7 +1,6 @@
 """A head trained on features that are computed once: what takes the place of pictures, and of steps over them."""
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,8 +77,8 @@ def open_features(
 
 def choose_decay(
     net: Classifier, settings: RunSettings, loader: FeatureLoader, num_classes: int, watcher: Watcher, *, is_decided: bool
-) -> tuple[RunSettings, CrossValidation | None]:
-    """The settings with the weight decay that cross-validation chose, and how that did; one that is decided is judged only."""
+) -> CrossValidation | None:
+    """How each weight decay did, and which is chosen; one that is decided is judged only. None where nothing can be held out."""
     training = settings.training
     batch = loader.undistorted()
     weights = balanced_weights(batch.labels, num_classes) if training.class_weights == "balanced" else None
@@ -95,13 +94,13 @@ def choose_decay(
         )
     if found is None:
         watcher.note("no class has two pictures to train on: nothing can be held out to choose the weight decay by")
-        return settings, None
+        return None
     low, high = found.interval
     watcher.note(
         f"cross-validation in {found.folds} folds of {found.images:,} pictures: {found.chosen_top1:.1%} right ({low:.0%} to {high:.0%} "
         f"with 95 % confidence), weight decay {found.decay:g}"
     )
-    return replace(settings, training=replace(training, weight_decay=found.decay)), found
+    return found
 
 
 def begin_solved(
@@ -116,12 +115,12 @@ def begin_solved(
         part = FrozenPart(net).eval()
         features = compute_features(part, train, settings.preprocessing, device=device, progress=watcher.progress, note=watcher.note)
         loader = FeatureLoader(features, train.select(features.sound), batch_size=settings.training.batch_size, device=device)
-    solved, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=False)
-    batch = loader.undistorted()
-    weights = balanced_weights(batch.labels, net.num_classes) if settings.training.class_weights == "balanced" else None
+    found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=False)
+    batch, training = loader.undistorted(), settings.training
+    weights = balanced_weights(batch.labels, net.num_classes) if training.class_weights == "balanced" else None
     head = HeadPart(net)
     fresh = copy.deepcopy(head.state_dict())
-    solve(head, batch.images, batch.labels, decay=solved.training.weight_decay, weights=weights)
+    solve(head, batch.images, batch.labels, decay=found.decay if found else training.weight_decay, weights=weights)
     sizes = [float(parameter.detach().square().mean().sqrt()) for parameter in head.parameters() if parameter.ndim > 1]
     if max(sizes) <= LARGEST_WEIGHTS:
         watcher.note("the new head begins as solved on the features of the weights as they are")

@@ -71,7 +71,10 @@ def train(
             assert isinstance(loader, FeatureLoader)
             if settings.transfer.at_once:
                 is_decided = settings_file is not None or asked.weight_decay is not None
-                settings, found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
+                found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=is_decided)
+                if found:
+                    training = dataclasses.replace(settings.training, weight_decay=found.decay)
+                    settings = dataclasses.replace(settings, training=training)
                 choice = describe_choice(found)
             assert settings.transfer is not None
             way = dataclasses.replace(settings.transfer, engine=loader.way.engine, precision=loader.way.precision)
