@@ -134,6 +134,10 @@ class Preprocessing:
         image = self.mean_image if size == self.size else None
         return replace(self, size=size, resize=round(size * self.resize / self.size), mean_image=image)
 
+    def stored_at(self, resize: int) -> "Preprocessing":
+        """The same window of a stored square of another size."""
+        return replace(self, resize=resize)
+
     def normalise(self, windows: Tensor) -> Tensor:
         """uint8 windows [N, S, S, C] -> float32 images [N, C, S, S] (channels-last in memory)."""
         if self.channel_order == "BGR":

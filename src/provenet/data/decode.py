@@ -31,7 +31,7 @@ MOST_ELONGATED = 4  # times longer than wide is a picture that is resized whole,
 LARGE_PIXELS = 25_000_000  # of larger ones only one is decoded at a time, whatever the number of threads
 
 _one_large_picture = threading.Lock()
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def read_content(path: str | os.PathLike[str]) -> bytes:
@@ -129,7 +129,7 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
 
 def to_square(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """The middle of an L or RGB picture, resized with antialiasing: uint8 [R, R, C]; where exactly, `boxes.place_square` says."""
-    method, side = _FILTERS[preprocessing.interpolation], preprocessing.resize
+    method, side = FILTERS[preprocessing.interpolation], preprocessing.resize
     if max(picture.size) <= MOST_ELONGATED * min(picture.size):
         # All of it, though some is cut off: that is what others do, and Pillow rounds by the sizes of the whole.
         whole, (left, top) = place_square(*picture.size, preprocessing)

@@ -45,8 +45,12 @@ class Pictures(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
+    def upright(self, index: int, channels: int) -> Image.Image:
+        """One whole picture, exactly, upright, of mode L (1 channel) or RGB (3). Raises ImageError for one that cannot be decoded."""
+
     def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """The stored square of one picture, exactly: uint8 [R, R, C]. Raises ImageError for one that cannot be decoded."""
+        return to_square(self.upright(index, preprocessing.channels), preprocessing)
 
     def quick_square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Nearly the same: uint8 [R, R, C]; a JPEG is decoded no larger than that needs. Raises ImageError."""
@@ -128,9 +132,8 @@ class EncodedPictures(Pictures):
     def content_key(self, index: int) -> int:
         return content_number(self.content(index))
 
-    def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        picture = decode_picture(self.content(index), preprocessing.channels, where=self.where(index))
-        return to_square(picture, preprocessing)
+    def upright(self, index: int, channels: int) -> Image.Image:
+        return decode_picture(self.content(index), channels, where=self.where(index))
 
     def quick_square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         content = self.content(index)
@@ -236,11 +239,11 @@ class PixelArray(Pictures):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def square(self, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        return to_square(convert_picture(self.picture(index), preprocessing.channels), preprocessing)
+    def upright(self, index: int, channels: int) -> Image.Image:
+        return convert_picture(self.picture(index), channels)
 
     def crop(self, index: int, choose: ChooseBox, side_pixels: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        return _cut_picture(convert_picture(self.picture(index), preprocessing.channels), choose, side_pixels, preprocessing)
+        return _cut_picture(self.upright(index, preprocessing.channels), choose, side_pixels, preprocessing)
 
     def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
         del at_least_pixels

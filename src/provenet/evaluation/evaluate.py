@@ -27,14 +27,19 @@ def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], run
         for images, labels in batches:
             with torch.inference_mode():
                 logits = (run or net)(images).float()
-            if not logits.isfinite().all():
-                raise ModelError(
-                    "expected the network to answer with numbers, found NaN or infinity: its weights are damaged or its training went "
-                    "astray; use another bundle, or train with a lower --learning-rate"
-                )
+            check_numbers(logits)
             yield logits, labels
     finally:
         net.train(was_training)
+
+
+def check_numbers(logits: Tensor) -> None:
+    """Raise ModelError for logits that are no numbers."""
+    if not logits.isfinite().all():
+        raise ModelError(
+            "expected the network to answer with numbers, found NaN or infinity: its weights are damaged or its training went "
+            "astray; use another bundle, or train with a lower --learning-rate"
+        )
 
 
 def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], run: Run | None = None) -> Evaluation:
