@@ -41,7 +41,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield from _read_parquet(path)
             return
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            lines = _Lines(file, show_path(path))
+            lines = Lines(file, show_path(path))
             yield from _read_json(lines) if kind == "jsonl" else _read_csv(lines, DELIMITERS[kind])
     except OSError as error:
         reason = error.strerror or error
@@ -56,7 +56,7 @@ class _Places(NamedTuple):
     split: int | None
 
 
-class _Lines:
+class Lines:
     """The lines of a text file. One of ten gigabytes is refused before it is read, and so is a row of very many lines."""
 
     def __init__(self, file: TextIO, name: str) -> None:
@@ -65,7 +65,7 @@ class _Lines:
         self.row_number = 0
         self._characters_in_row = 0
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "Lines":
         return self
 
     def __next__(self) -> str:
@@ -99,7 +99,7 @@ def row_error(name: str, number: int, expected: str, found: str, advice: str = "
     return DataError(f"{name}, row {number:,}: expected {expected}, found {found}; {advice}", "manifest")
 
 
-def _read_csv(lines: _Lines, delimiters: Sequence[str]) -> Iterator[Row]:
+def _read_csv(lines: Lines, delimiters: Sequence[str]) -> Iterator[Row]:
     """Row 1 is the header, as a spreadsheet counts. Rows of empty cells are passed over, and so are empty cells beyond the header."""
     first = next(lines, None)
     if first is None:
@@ -126,7 +126,7 @@ def _read_csv(lines: _Lines, delimiters: Sequence[str]) -> Iterator[Row]:
         raise lines.error("cells in proper quotes", str(error), "is a quote missing?", 1) from error
 
 
-def _read_json(lines: _Lines) -> Iterator[Row]:
+def _read_json(lines: Lines) -> Iterator[Row]:
     """Row 1 is the first line. Empty lines are passed over."""
     names: list[str] | None = None
     for line in lines:
