@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
     from provenet.runs.check import check_data as check
+    from provenet.runs.compare import compare
     from provenet.runs.engines import probe
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.features import extract_features
@@ -52,6 +53,7 @@ __all__ = [
     "__version__",
     "blocks",
     "check",
+    "compare",
     "create_model",
     "difference",
     "draw",
@@ -82,6 +84,7 @@ _HOMES = {
     "Share": "provenet.data.loader:Share",
     "blocks": "provenet.models.blocks:",
     "check": "provenet.runs.check:check_data",
+    "compare": "provenet.runs.compare:compare",
     "create_model": "provenet.weights.create:create_model",
     "difference": "provenet.comparison.difference:difference",
     "draw": "provenet.drawing.diagram:draw",

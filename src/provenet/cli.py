@@ -399,45 +399,70 @@ def resume(
 
 @app.command
 def evaluate(
-    bundle: Path,
-    data: Data,
-    /,
-    *,
+    *models_and_data: str,
+    views: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    compare: Flag = False,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     split: Literal["train", "val", "test", "all"] | None = None,
+    predictions: Path | None = None,
     report: Path | None = None,
     skip_broken: Flag = False,
     device: Device = "auto",
     wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
     json: Flag = False,
 ) -> None:
-    """How often a trained network is right on labelled pictures. Classes are joined by name.
+    """How often trained networks are right on labelled pictures. Classes are joined by name.
 
     Args:
-        bundle: A model.safetensors, or the run folder it is in.
+        models_and_data: A model.safetensors, or the run folder it is in, or several; and last what to evaluate on, whatever train takes. A
+            folder of pictures without class folders has no labels: then --predictions is all there is.
+        views: What is shown of each picture, one or several: center; mirror; ten (AlexNet); 144 (GoogLeNet); 150, dense, dense+crops (VGG);
+            multiscale (ResNet); center:288/256 and dense:256,384 have sizes of your own.
+        compare: A table of all networks in all views: error, its interval, cost; by default center, mirror, ten, 144 and dense.
+        from_: A table that --predictions has written, instead of networks and data: the same sums again.
         split: Which part; by default test, else val, else all.
-        report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, in one page.
+        predictions: A table to write, .csv or .parquet: the probability of every class for each picture.
+        report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, or what was compared, in one page.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.
         device: Where to compute.
         json: Print the result as JSON, with fractions between 0 and 1.
     """
     from provenet.console import Terminal
-    from provenet.runs.evaluate import evaluate_bundle
+    from provenet.errors import SettingsError
+    from provenet.report.compared import show_compared
+    from provenet.runs.compare import COMPARED_VIEWS
+    from provenet.runs.compare import compare as compare_models
+    from provenet.runs.evaluate import score_models
+    from provenet.runs.results import result_of, result_of_file, show_result
     from provenet.runtime import prepare_process
 
     prepare_process()
-    with Terminal() as terminal:
-        result = evaluate_bundle(
-            bundle, data, split=split, skip_broken=skip_broken, device=device, **vars(wish), report=report, watcher=terminal
-        )
-    if json:
-        _print_json(result.to_dict())
+    if from_ is not None:
+        if models_and_data or views or compare or predictions or report:
+            raise SettingsError("--from: expected no network, data, views, --compare, --predictions or --report beside it, found some")
+        with Terminal() as terminal:
+            result = result_of_file(from_, skip_broken=skip_broken, watcher=terminal)
+        _print_json(result.to_dict()) if json else print(show_result(result))
         return
-    width = max(len(score.name) for score in result.classes)
-    for score in result.classes:
-        print(f"{score.name:{width}}  {'none' if score.top1 is None else f'{score.top1:7.2%}':>7} of {score.images:,}")
-    if report:
+    *models, data = models_and_data or ("",)
+    if not models:
+        raise SettingsError("evaluate: expected MODEL… and DATA, found fewer; give a bundle or run folder, and pictures")
+    options: dict[str, Any] = {"split": split, "skip_broken": skip_broken, "device": device, **vars(wish)}
+    with Terminal() as terminal:
+        if compare or len(models) > 1 or (views and len(views) > 1):
+            if predictions:
+                raise SettingsError("--predictions: expected one network and one kind of views, found several; evaluate one of them")
+            views = views or (list(COMPARED_VIEWS) if compare else ["center"])
+            compared = compare_models(models, data, views=views, report=report, watcher=terminal, **options)
+            _print_json(compared.to_dict()) if json else print(show_compared(compared))
+        else:
+            scored = score_models(
+                models, data, views=views or ["center"], predictions=predictions, report=report, watcher=terminal, **options
+            )[0]  # fmt: skip
+            result = result_of(scored)
+            _print_json(result.to_dict()) if json else print(show_result(result))
+    if report and not json:
         print(f"{printable(str(report))} shows more: open it in a browser")
-    print(f"{result.images:,} images: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, loss {result.loss:.4f}")
 
 
 @app.command

@@ -20,7 +20,7 @@ from provenet.engines.choose import Work, make_wish, open_engine
 from provenet.engines.engine import Engine, reference
 from provenet.engines.ways import AUTO, REFERENCE
 from provenet.errors import DataError, ImageError, SettingsError, show_path, without_frames
-from provenet.evaluation.evaluate import BATCH_SIZE, compute_logits
+from provenet.evaluation.evaluate import BATCH_SIZE, at_temperature, compute_logits
 from provenet.metrics import TOP
 from provenet.preprocessing import window
 from provenet.progress import Progress
@@ -136,7 +136,8 @@ class Predictor:
 
     def _predict(self, engine: Engine, names: Sequence[str], squares: Tensor) -> Iterator[Prediction]:
         batch = [(self._normalise(squares), torch.zeros(0))]
-        logits = torch.cat([logits for logits, _ in compute_logits(self.bundle.network, batch, engine)])
+        run = at_temperature(engine, self.bundle.temperature)
+        logits = torch.cat([logits for logits, _ in compute_logits(self.bundle.network, batch, run)])
         probabilities, order = logits.cpu().double().softmax(1).topk(min(TOP, len(self.bundle.classes)))
         for name, values, classes in zip(names, probabilities.tolist(), order.tolist(), strict=True):
             top = [(self.bundle.classes[k], value) for k, value in zip(classes, values, strict=True)]

@@ -33,6 +33,11 @@ def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], run
         net.train(was_training)
 
 
+def at_temperature(run: Run, temperature: float) -> Run:
+    """The same, its logits divided by a temperature."""
+    return run if temperature == 1 else lambda images: run(images) / temperature
+
+
 def check_numbers(logits: Tensor) -> None:
     """Raise ModelError for logits that are no numbers."""
     if not logits.isfinite().all():

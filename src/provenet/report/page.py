@@ -5,16 +5,11 @@ the browser is told to run only the scripts whose digests the page names.
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from provenet.files import write_whole
@@ -22,10 +17,9 @@ from provenet.outcomes import Bin
 from provenet.report.circumstances import MOST_CLASS_ROWS, show_data, show_settings
 from provenet.report.curves import Curves, draw_curves
 from provenet.report.facts import EvaluatedPart, RunFacts
-from provenet.report.findings import ClassRow, Findings, find, share
+from provenet.report.findings import ClassRow, Findings, find
+from provenet.report.frame import render
 from provenet.report.guarded import number, table, words
-from provenet.report.wording import bilingual, duration, embed, moment, percent
-from provenet.version import __version__
 
 LARGEST_TABLE = 25
 """Classes of a confusion matrix that is shown as a table of numbers; with more it is a map, and a list of the most confused pairs."""
@@ -34,10 +28,6 @@ MOST_PAIRS = 40
 MOST_EPOCH_ROWS = 200
 LARGEST_LOSSLESS_PIXELS = 96 * 96
 SECONDS_BETWEEN_RELOADS = 30
-
-STYLES = ("uplot/uPlot.min.css", "templates/report.css")
-SCRIPTS = ("templates/head.js", "uplot/uPlot.iife.min.js", "templates/report.js")
-POLICY = "default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def write_report(path: Path, facts: RunFacts) -> None:
@@ -49,7 +39,6 @@ def render_report(facts: RunFacts) -> str:
     """The page as text; the same facts give the same page."""
     curves = draw_curves(facts.events)
     parts = [(part, find(part.evaluation)) for part in facts.ordered_parts if part.evaluation.images]
-    scripts = {name: _asset(name) for name in SCRIPTS}
     context = {
         "facts": facts,
         "parts": [_part_context(part, findings) for part, findings in parts],
@@ -62,34 +51,8 @@ def render_report(facts: RunFacts) -> str:
         "trained_on": show_data(facts.trained_on, facts.classes),
         "machine": words(facts.machine),
         "versions": words(facts.versions),
-        "embedded": embed(_data_of_scripts(facts, curves, parts)),
-        "policy": POLICY.format(digests=" ".join(_digest(text) for text in scripts.values())),
-        "styles": [Markup(_asset(name)) for name in STYLES],
-        "scripts": {name: Markup(text) for name, text in scripts.items()},
-        "uplot_license": _asset("uplot/LICENSE"),
-        "version": __version__,
     }
-    return _environment().get_template("report.html").render(context)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("provenet.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals.update(t=bilingual, share=share)
-    environment.filters.update(percent=percent, duration=duration, moment=moment)
-    return environment
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("provenet.report").joinpath(name).read_text("utf-8")
-
-
-def _digest(script: str) -> str:
-    """How the policy names a script that may run."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return render("report.html", facts.title, context, _data_of_scripts(facts, curves, parts))
 
 
 def _part_context(part: EvaluatedPart, findings: Findings) -> dict[str, Any]:

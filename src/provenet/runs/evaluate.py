@@ -1,44 +1,56 @@
-"""Evaluate a bundle on labelled pictures."""
+"""Evaluate networks on labelled pictures, shown in one way or in several."""
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from provenet.data.folder import find_pictures
 from provenet.data.holdout import Memory
 from provenet.data.index import DataSet, ImageSet
-from provenet.data.loader import Loader
+from provenet.data.pictures import PictureFiles
 from provenet.data.sources import open_data
-from provenet.engines.choose import make_wish, open_engine
-from provenet.errors import DataError
-from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
+from provenet.engines.choose import make_wish
+from provenet.engines.ways import EngineWish
+from provenet.errors import DataError, SettingsError, show_path
+from provenet.evaluation.predictions import UNKNOWN, check_predictions_path
+from provenet.evaluation.views import find_views
 from provenet.metrics import Evaluation
 from provenet.report.facts import EvaluatedPart, gather_mistakes
-from provenet.runs.engines import work_on
-from provenet.runs.pictures import open_sound_squares, refuse_or_note
+from provenet.runs.pictures import refuse_or_note
 from provenet.runs.report import check_report_path, evaluation_facts, find_run_folder, write_evaluation_report
-from provenet.runs.watcher import Silent, Watcher, follow
-from provenet.runtime import choose_device, place
+from provenet.runs.scores import Scored, score
+from provenet.runs.watcher import SaidOnce, Silent, Watcher
+from provenet.runtime import choose_device
 from provenet.weights.bundle import Bundle, load_bundle
 from provenet.weights.imagenet import named_as_in
 
+Model = Bundle | str | os.PathLike[str]
+
 
 def evaluate_bundle(
-    bundle: Bundle | str | os.PathLike[str],
+    bundle: Model,
     data: str | os.PathLike[str],
     *,
+    views: str = "center",
     split: str | None = None,
     skip_broken: bool = False,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
+    predictions: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
     """How often the network is right on pictures it was not trained on. Classes are joined by name.
+
+    `views` is what it is shown of each picture, a name of evaluation/views.py: `center`, or more of it, as the papers did.
 
     `split` is `train`, `val`, `test` or `all`; by default `test`, else `val`, else all, but of the folder it was trained on only what
     was held out. `val` also finds what was held out of a set that has no validation pictures of its own.
@@ -48,64 +60,125 @@ def evaluate_bundle(
     `engine` and `precision` are names of engines/ways.py: what runs the network, by default what was measured to be fastest and right on
     this machine, where there are many pictures.
 
-    `report` is an HTML file to write, with the confusions, the calibration and the worst mistakes as pictures.
+    `predictions` is a table to write (.csv or .parquet) with what it said of each picture; `report` an HTML file, with the confusions, the
+    calibration and the worst mistakes as pictures.
     """
-    watcher = watcher or Silent()
-    wish = make_wish(engine, precision)
+    scored = score_models(
+        [bundle], data, views=[views], split=split, skip_broken=skip_broken, device=device, engine=engine, precision=precision,
+        predictions=predictions, report=report, watcher=watcher,
+    )[0]  # fmt: skip
+    if scored.evaluation is None:
+        raise DataError(f"{scored.images.name}: expected pictures with labels, found none; what was said of them is in {predictions}")
+    return scored.evaluation
+
+
+def score_models(
+    models: Sequence[Model],
+    data: str | os.PathLike[str],
+    *,
+    views: Sequence[str] = ("center",),
+    split: str | None = None,
+    skip_broken: bool = False,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    predictions: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    watcher: Watcher | None = None,
+) -> list[Scored]:
+    """Every network on the same pictures, in all these views, network after network.
+
+    Pictures without labels are for `predictions` only. Several results have neither `predictions` nor `report`.
+    """
+    watcher = SaidOnce(watcher or Silent())
+    wish: EngineWish = make_wish(engine, precision)
+    ways = [find_views(name) for name in views]
+    if len(models) * len(ways) != 1 and (predictions or report):
+        raise SettingsError("--predictions and --report: expected one network and one kind of views, found several; evaluate one of them")
+    if predictions is not None:
+        check_predictions_path(Path(predictions))
     report_path = check_report_path(report) if report is not None else None
-    folder = None if isinstance(bundle, Bundle) else find_run_folder(bundle)
-    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    bundles = [model if isinstance(model, Bundle) else load_bundle(model) for model in models]
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    on_problem = refuse_or_note(skip_broken=skip_broken, watcher=watcher)
-    data_set = open_data(data, watcher.progress, on_problem, allow_missing=skip_broken)
-    for note in data_set.notes:
-        watcher.note(note)
-    chosen = choose_split(data_set, split, bundle, watcher)
-    images = chosen.images.with_classes(named_as_in(chosen.images.classes, bundle.classes))
-    images = replace(images, classes=bundle.classes)
-    squares, images = open_sound_squares(images, bundle.preprocessing, skip_broken=skip_broken, training=None, watcher=watcher)
-    loader = Loader(squares, images.labels, bundle.preprocessing, batch_size=BATCH_SIZE, device=chosen_device)
-    place(bundle.network, chosen_device)
-    net = bundle.network.eval()
-    work = work_on(images, bundle.preprocessing, chosen_device)
-    running = open_engine(net, work, wish, progress=watcher.progress, note=watcher.note)
-    batches = follow(loader.evaluation_batches(), "evaluating", len(loader), watcher)
-    evaluation = evaluate(net, batches, bundle.classes, running)
-    if report_path:
-        seconds = time.perf_counter() - started_at
-        part = EvaluatedPart(chosen.split, evaluation, gather_mistakes(evaluation, images), chosen.num_trained_on)
+    chosen = _open(data, split, bundles, has_use=predictions is not None, skip_broken=skip_broken, watcher=watcher)
+    found = []
+    for model, bundle in zip(models, bundles, strict=True):
+        images = chosen.images
+        if chosen.has_labels:
+            images = images.with_classes(named_as_in(images.classes, bundle.classes))
+        images = replace(images, classes=bundle.classes)
+        name = bundle.network.title if isinstance(model, Bundle) else show_path(model)
+        for way in ways:
+            found.append(
+                score(
+                    bundle, images, way, name=name, wish=wish, device=chosen_device, skip_broken=skip_broken, watcher=watcher
+                )
+            )  # fmt: skip
+    scored, bundle = found[0], bundles[0]
+    if predictions is not None:
+        if scored.predictions is None:
+            raise SettingsError("--predictions: expected fewer pictures or classes, found more than fit into memory; take a part of them")
+        scored.predictions.save(predictions)
+    if report_path and scored.evaluation:
+        part = EvaluatedPart(chosen.split, scored.evaluation, gather_mistakes(scored.evaluation, scored.images), chosen.num_trained_on)
+        model = models[0]
         facts = evaluation_facts(
-            bundle, folder, data_set.name, images, part, device=chosen_device, way=running.way, started=started, seconds=seconds
-        )
+            bundle, None if isinstance(model, Bundle) else find_run_folder(model), chosen.data_name, scored.images, part,
+            device=chosen_device, way=scored.way, started=started, seconds=time.perf_counter() - started_at,
+        )  # fmt: skip
         write_evaluation_report(report_path, facts)
-    return evaluation
+    return found
 
 
 class Chosen(NamedTuple):
-    """The pictures to evaluate on, the split they are of, and how many of them the network was trained on."""
+    """The pictures to evaluate on, the split they are of, and how many of them were trained on."""
 
     split: str
     images: ImageSet
     num_trained_on: int = 0
+    data_name: str = ""
+    has_labels: bool = True
 
 
-def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watcher) -> Chosen:
-    """The pictures to evaluate on, never silently those that were trained on."""
-    memory = read_memory(bundle)
+def _open(
+    data: str | os.PathLike[str], split: str | None, bundles: Sequence[Bundle], *, has_use: bool, skip_broken: bool, watcher: Watcher
+) -> Chosen:
+    """The pictures to evaluate on; those of a folder without class folders have no labels, and are taken if there is use for them."""
+    try:
+        data_set = open_data(data, watcher.progress, refuse_or_note(skip_broken=skip_broken, watcher=watcher), allow_missing=skip_broken)
+    except DataError as error:
+        folder = Path(os.path.expanduser(data))
+        if error.kind != "no classes" or not (paths := find_pictures(folder)[0]):
+            raise
+        if not has_use:
+            raise DataError(
+                f"{error}; or, to write what the network says of {len(paths):,} pictures without labels: --predictions FILE", error.kind
+            ) from error
+        watcher.note(f"{show_path(folder)} has no class folders: {len(paths):,} pictures without labels, predicted and not counted")
+        images = ImageSet(show_path(folder), (), np.full(len(paths), UNKNOWN, np.int64), PictureFiles(folder, paths))
+        return Chosen("all", images, data_name=show_path(folder), has_labels=False)
+    for note in data_set.notes:
+        watcher.note(note)
+    return choose_split(data_set, split, [read_memory(bundle) for bundle in bundles], watcher)._replace(data_name=data_set.name)
+
+
+def choose_split(data: DataSet, split: str | None, memories: Sequence[Memory | None], watcher: Watcher) -> Chosen:
+    """The pictures to evaluate on, never silently those that any of the networks was trained on."""
+    remembered = [memory for memory in memories if memory]
     chosen = split or next(name for name in ("test", "val", "all", "train") if name in data.splits)
     source = next((name for name in ("train", "all") if name in data.splits), None)
-    if chosen == "val" and "val" not in data.splits and memory and source:
+    if chosen == "val" and "val" not in data.splits and remembered and source:
         images = data.splits[source]
-        held_out = ~memory.trained_on(images)
-        if held_out.all():
+        held_out = ~_trained_on(images, remembered)
+        if held_out.all() or not held_out.any():
             raise DataError(f"--split val: expected a split of its own or what was held out in training, and {data.name} has neither")
         return Chosen(chosen, images.select(np.flatnonzero(held_out)))
     if chosen not in data.splits:
         there = ", ".join(data.splits)
         raise DataError(f"--split {chosen}: expected a split that {data.name} has, which are: {there}; choose one, or leave --split out")
     images = data.splits[chosen]
-    trained_on = memory.trained_on(images) if memory and chosen == source else np.zeros(len(images), dtype=bool)
+    trained_on = _trained_on(images, remembered) if chosen == source else np.zeros(len(images), dtype=bool)
     if not trained_on.any():
         return Chosen(chosen, images)
     count = f"{trained_on.sum():,} of the {len(images):,} pictures of {images.name}"
@@ -116,6 +189,11 @@ def choose_split(data: DataSet, split: str | None, bundle: Bundle, watcher: Watc
         raise DataError(f"{images.name}: expected pictures that were not trained on, found none; give others, or --split {chosen}")
     watcher.note(f"{count} were trained on and do not count (--split {chosen} for every one)")
     return Chosen(chosen, images.select(np.flatnonzero(~trained_on)))
+
+
+def _trained_on(images: ImageSet, memories: Sequence[Memory]) -> NDArray[np.bool_]:
+    """Which pictures any of them was trained on, [N]."""
+    return np.any([memory.trained_on(images) for memory in memories], axis=0) if memories else np.zeros(len(images), dtype=bool)
 
 
 def read_memory(bundle: Bundle) -> Memory | None:

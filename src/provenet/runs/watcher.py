@@ -43,6 +43,21 @@ class Silent:
         """Nothing."""
 
 
+class SaidOnce:
+    """Another watcher, told each note once, however often the same work is done."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._said: set[str] = set()
+        self.progress, self.step, self.epoch = watcher.progress, watcher.step, watcher.epoch
+
+    def note(self, text: str) -> None:
+        """Passed on the first time."""
+        if text not in self._said:
+            self._said.add(text)
+            self._watcher.note(text)
+
+
 def follow(batches: Iterable[Batch], what: str, num_images: int, watcher: Watcher) -> Iterator[Batch]:
     """The same batches, the watcher told how many of the images have come."""
     done = 0

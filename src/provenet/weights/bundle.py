@@ -32,6 +32,9 @@ EPSILON = "batch_norm_epsilon"
 """In the header: what the batch norms add to the variance, where it is not the network's own."""
 ENDS_AFTER, HEAD = "ends_after", "head"
 """In the header: of a network that ends early, or has another head than the published one, see models/heads.py."""
+TEMPERATURE = "temperature"
+"""In the header, where it is not 1."""
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
 LARGEST_HEADER_BYTES = 2**24
 LARGEST_NUM_CLASSES = 100_000
 AGAIN = "the file is damaged or no bundle: make or fetch it again"
@@ -46,6 +49,8 @@ class Bundle:
     preprocessing: Preprocessing
     provenance: dict[str, Any] = field(default_factory=dict)
     """Settings, fingerprint of the data, versions and metrics."""
+    temperature: float = 1.0
+    """By which logits are divided, so that the network is as often right as it says (evaluation/temperature.py); changes no label."""
 
 
 def save_bundle(bundle: Bundle, path: Path) -> None:
@@ -71,6 +76,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
     }
     epsilon = own_epsilon(net)  # what is not as published is said, and nothing else
     header |= {name: value for name, value in ((EPSILON, epsilon), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head)) if value}
+    header |= {TEMPERATURE: bundle.temperature} if bundle.temperature != 1 else {}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
     if image:
         parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
@@ -193,11 +199,18 @@ def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
         if EPSILON in header:
             set_batch_norm_eps(net, header[EPSILON])
         net.input_spec = net.input_spec.with_preprocessing(preprocessing)
-        return Bundle(net, tuple(classes), preprocessing, provenance), fingerprint
+        return Bundle(net, tuple(classes), preprocessing, provenance, _read_temperature(header)), fingerprint
     except KeyError as error:
         raise BundleError(f"{shown}: expected {error} in its header, found none; {AGAIN}") from error
     except ProvenetError as error:
         raise BundleError(f"{shown}: expected a bundle that fits together, found: {error}; {AGAIN}") from error
+
+
+def _read_temperature(header: dict[str, Any]) -> float:
+    found = header.get(TEMPERATURE, 1.0)
+    if type(found) not in (int, float) or not LEAST_TEMPERATURE <= found <= MOST_TEMPERATURE:
+        raise BundleError(f"{TEMPERATURE}: expected a number of {LEAST_TEMPERATURE} to {MOST_TEMPERATURE:g}, found something else")
+    return float(found)
 
 
 def _adapted(net: Classifier, header: dict[str, Any], num_classes: int) -> Classifier:
