@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, metavar=("BUNDLE", "VIEWS", "TIMES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        measure_here(*options.one, options.photographs, options.engine)
+        bundle, views, times = options.one
+        measure_here(bundle, views, int(times), options.photographs, options.engine)
         return
     prepare_process()
     with (
@@ -56,7 +57,9 @@ def main() -> None:
 
         def run(views: str, times: int) -> dict[str, float]:
             command = [sys.executable, __file__, "--photographs", data, "--engine", options.engine, "--one", bundle, views, str(times)]
-            return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()[-1])
+            ended = subprocess.run(command, capture_output=True, check=True, text=True)
+            printed: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+            return printed
 
         memory: dict[str, list[float]] = {"center": [], "144": []}
 
@@ -82,12 +85,12 @@ def main() -> None:
     print_table(["views", "peak memory, MB", "ratio"], [*rows, ["144 over center", "", show_spread(ratios)]])
 
 
-def measure_here(bundle: str, views: str, times: str, data: Path, engine: str) -> None:
+def measure_here(bundle: str, views: str, times: int, data: Path, engine: str) -> None:
     """In a process of its own: print seconds and the peak as JSON."""
     prepare_process()
     loaded = load_bundle(bundle)
     started_at = time.perf_counter()
-    for _ in range(int(times)):
+    for _ in range(times):
         score_models([loaded], data, views=[views], engine=engine, precision="float32")
     seconds = time.perf_counter() - started_at
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

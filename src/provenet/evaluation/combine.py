@@ -5,7 +5,7 @@ Letters: M networks, N pictures, K classes of all networks together, joined by n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from provenet.errors import DataError, SettingsError, printable
 from provenet.evaluation.predictions import LEAST_PROBABILITY, UNKNOWN, Predictions
+from provenet.models.ensemble import Combine
 
-Combine = Literal["probabilities", "logits"]
-"""What is averaged. The mean of logits is, after softmax, the geometric mean of probabilities: the two are one way."""
 FIT_STEPS = 500
 MOST_SELECTED = 100
 

@@ -23,6 +23,8 @@ from provenet.files import appearing
 from provenet.mean_image import WHERE, MeanImage
 from provenet.models.catalog import build_on_meta
 from provenet.models.classifier import Classifier
+from provenet.models.ensemble import MOST_MEMBERS, Ensemble, Member
+from provenet.models.ensemble import NAME as ENSEMBLE
 from provenet.models.heads import LINEAR, adapt, is_head_in_words
 from provenet.preprocessing import Preprocessing
 
@@ -32,6 +34,8 @@ EPSILON = "batch_norm_epsilon"
 """In the header: what the batch norms add to the variance, where it is not the network's own."""
 ENDS_AFTER, HEAD = "ends_after", "head"
 """In the header: of a network that ends early, or has another head than the published one, see models/heads.py."""
+MEMBERS, WEIGHTS, COMBINE = "members", "weights", "combine"
+"""In the header of an ensemble: the headers of its members, and how their answers become one."""
 TEMPERATURE = "temperature"
 """In the header, where it is not 1."""
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
@@ -66,21 +70,8 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             f"{show_path(path)}: expected a head in words (linear, mlp:512), found {net.own_head}, and a bundle is data; "
             "keep its state_dict in a file of your own, or take a head in words"
         )
-    image = bundle.preprocessing.mean_image
-    header = {
-        "format_version": FORMAT_VERSION,
-        "architecture": net.name,
-        "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
-        "classes": list(bundle.classes),
-        "provenance": bundle.provenance,
-    }
-    epsilon = own_epsilon(net)  # what is not as published is said, and nothing else
-    header |= {name: value for name, value in ((EPSILON, epsilon), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head)) if value}
-    header |= {TEMPERATURE: bundle.temperature} if bundle.temperature != 1 else {}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()}
-    if image:
-        parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
-        tensors[WHERE] = torch.from_numpy(parts.reshape(image.side, image.side, image.channels))
+    header = {"format_version": FORMAT_VERSION, **_describe(bundle)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.trained_state().items()} | _mean_images(bundle)
     try:
         with appearing(path) as part:
             save_file(tensors, part, metadata={HEADER_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)})
@@ -88,6 +79,39 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         raise BundleError(
             f"{show_path(path)}: expected to write the bundle, found: {error}; check the folder, or free some space"
         ) from error
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    """The header: what is not as published is said, and nothing else."""
+    net, image = bundle.network, bundle.preprocessing.mean_image
+    header = {
+        "architecture": net.name,
+        "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
+        "classes": list(bundle.classes),
+        "provenance": bundle.provenance,
+    }
+    if isinstance(net, Ensemble):
+        members = [
+            _describe(Bundle(member.network, member.classes, member.preprocessing, {}, member.temperature)) for member in net.members
+        ]
+        return header | {MEMBERS: members, WEIGHTS: list(net.shares), COMBINE: net.combine}
+    found: tuple[tuple[str, Any], ...] = ((EPSILON, own_epsilon(net)), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head))
+    header |= {name: value for name, value in found if value}
+    return header | ({TEMPERATURE: bundle.temperature} if bundle.temperature != 1 else {})
+
+
+def _mean_images(bundle: Bundle) -> dict[str, Tensor]:
+    """The mean image as a tensor, by its name in the file; of an ensemble those of its members."""
+    net = bundle.network
+    rules = {WHERE: bundle.preprocessing}
+    if isinstance(net, Ensemble):
+        rules |= {f"{MEMBERS}.{number}.{WHERE}": member.preprocessing for number, member in enumerate(net.members)}
+    found = {}
+    for name, rule in rules.items():
+        if image := rule.mean_image:
+            parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
+            found[name] = torch.from_numpy(parts.reshape(image.side, image.side, image.channels))
+    return found
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -100,11 +124,9 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         with safe_open(path, framework="pt") as file:
             header = _read_header((file.metadata() or {}).get(HEADER_KEY), shown)
-            bundle, fingerprint = _build(header, shown)
-            expected: dict[str, Tensor] = dict(bundle.network.state_dict())
-            if fingerprint is not None:
-                side, channels = bundle.preprocessing.size, bundle.preprocessing.channels
-                expected[WHERE] = torch.empty(side, side, channels, dtype=torch.uint16, device="meta")
+            is_ensemble = header.get("architecture") == ENSEMBLE
+            bundle, images = _build_ensemble(header, file, shown) if is_ensemble else _build_single(header, file, WHERE, shown)
+            expected: dict[str, Tensor] = dict(bundle.network.state_dict()) | images
             _check_shapes({name: file.get_slice(name) for name in file.keys()}, expected, shown)  # noqa: SIM118, no dict
             tensors = {name: file.get_tensor(name).clone() for name in expected}
     except (SafetensorError, OSError, ValueError) as error:
@@ -112,9 +134,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise BundleError(f"{shown}: tensor {name} holds values that are no numbers; {AGAIN}")
-    if fingerprint is not None:
-        bundle = _with_mean_image(bundle, tensors.pop(WHERE), fingerprint, shown)
-    bundle.network.load_state_dict(tensors, assign=True)
+    bundle.network.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in images}, assign=True)
     bundle.network.eval()
     return bundle
 
@@ -166,6 +186,42 @@ def _read_header(written: str | None, shown: str) -> dict[str, Any]:
         )
     assert isinstance(header, dict)
     return header
+
+
+def _build_ensemble(header: dict[str, Any], file: Any, shown: str) -> tuple[Bundle, dict[str, Tensor]]:
+    """What the header of an ensemble describes, its networks without memory for their weights yet; and its members' mean images."""
+    described, weights, combine, provenance = (header.get(name) for name in (MEMBERS, WEIGHTS, COMBINE, "provenance"))
+    try:
+        if not isinstance(described, list) or not 1 <= len(described) <= MOST_MEMBERS:
+            raise BundleError(f"its {MEMBERS} are not a list of 1 to {MOST_MEMBERS} networks")
+        if not all(isinstance(each, dict) and each.get("architecture") != ENSEMBLE for each in described):
+            raise BundleError(f"its {MEMBERS} are not all single networks")
+        if not isinstance(weights, list) or not all(type(weight) in (int, float) and 0 < weight <= 1 for weight in weights):
+            raise BundleError(f"its {WEIGHTS} are not numbers above 0 and up to 1")
+        found = [_build_single(each, file, f"{MEMBERS}.{number}.{WHERE}", shown) for number, each in enumerate(described)]
+        members = [Member(each.network, each.classes, each.preprocessing, each.temperature) for each, _ in found]
+        net = Ensemble(members, weights, combine)  # type: ignore[arg-type]  # checked there
+        if header.get("classes") != list(net.classes):
+            raise BundleError("its classes are not those of its members")
+    except BundleError as error:
+        if str(error).startswith(shown):
+            raise
+        raise BundleError(f"{shown}: expected an ensemble that fits together, found: {error}; {AGAIN}") from error
+    except ProvenetError as error:
+        raise BundleError(f"{shown}: expected an ensemble that fits together, found: {error}; {AGAIN}") from error
+    bundle = Bundle(net, net.classes, net.input_spec.preprocessing, provenance if isinstance(provenance, dict) else {})
+    return bundle, {name: image for _, images in found for name, image in images.items()}
+
+
+def _build_single(header: dict[str, Any], file: Any, where: str, shown: str) -> tuple[Bundle, dict[str, Tensor]]:
+    """One network, with its mean image where it has one: the tensor called `where`."""
+    bundle, fingerprint = _build(header, shown)
+    if fingerprint is None:
+        return bundle, {}
+    side, channels = bundle.preprocessing.size, bundle.preprocessing.channels
+    expected = {where: torch.empty(side, side, channels, dtype=torch.uint16, device="meta")}
+    _check_shapes({name: file.get_slice(name) for name in file.keys() if name == where}, expected, shown)  # noqa: SIM118, no dict
+    return _with_mean_image(bundle, file.get_tensor(where), fingerprint, shown), expected
 
 
 def _build(header: dict[str, Any], shown: str) -> tuple[Bundle, str | None]:
