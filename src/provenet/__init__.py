@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from provenet.runs.check import check_data as check
     from provenet.runs.compare import compare
     from provenet.runs.engines import probe
+    from provenet.runs.ensemble import make_ensemble as ensemble
     from provenet.runs.evaluate import evaluate_bundle as evaluate
     from provenet.runs.features import extract_features
     from provenet.runs.pack import pack
@@ -57,6 +58,7 @@ __all__ = [
     "create_model",
     "difference",
     "draw",
+    "ensemble",
     "evaluate",
     "export_weights",
     "extract_features",
@@ -88,6 +90,7 @@ _HOMES = {
     "create_model": "provenet.weights.create:create_model",
     "difference": "provenet.comparison.difference:difference",
     "draw": "provenet.drawing.diagram:draw",
+    "ensemble": "provenet.runs.ensemble:make_ensemble",
     "evaluate": "provenet.runs.evaluate:evaluate_bundle",
     "extract_features": "provenet.runs.features:extract_features",
     "export_weights": "provenet.weights.export:export_weights",

@@ -466,6 +466,52 @@ def evaluate(
 
 
 @app.command
+def ensemble(
+    *models_and_data: str,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    choose: Literal["all", "weights", "greedy"] = "all",
+    combine: Literal["probabilities", "logits"] = "probabilities",
+    views: str = "center",
+    split: Literal["train", "val", "test", "all"] | None = None,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
+    json: Flag = False,
+) -> None:
+    """Several trained networks as one: their answers averaged, what each adds, and whether it is worth it.
+
+    Members may be any networks of any input; classes are joined by name.
+
+    Args:
+        models_and_data: Bundles or run folders, two or more; and last the pictures to judge them on, whatever train takes.
+        output: A bundle to write, NAME.safetensors, that is used like any other: evaluate, predict, probe.
+        choose: all (alike), weights (for which the loss is least), or greedy (Caruana: again and again the one that helps most). Fitted to
+            validation or held-out pictures; where there are no others, each half is judged with the weights of the other.
+        combine: What is averaged: probabilities, or logits, which is the geometric mean of probabilities.
+        views: What is shown of each picture, such as ten; see evaluate.
+        split: Which part to judge on; by default test, else val, else all.
+        skip_broken: Go on without pictures that cannot be decoded and networks that answer with no numbers, and say which.
+        device: Where to compute.
+        json: Print {members: [{name, share, top1, loss, without_top1 …}], top1, interval, loss, best, chance, helps …} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.errors import SettingsError
+    from provenet.runs.ensemble import make_ensemble, show_ensemble
+    from provenet.runtime import prepare_process
+
+    *models, data = models_and_data or ("",)
+    if len(models) < 2:
+        raise SettingsError(f"ensemble: expected two or more networks and then DATA, found {len(models)}; name more")
+    prepare_process()
+    with Terminal() as terminal:
+        found = make_ensemble(
+            models, data, choose=choose, combine=combine, output=output, views=views, split=split, skip_broken=skip_broken,
+            device=device, **vars(wish), watcher=terminal,
+        )  # fmt: skip
+    _print_json(found.to_dict()) if json else print(show_ensemble(found))
+
+
+@app.command
 def probe(
     model: str,
     data: Annotated[str | None, Parameter(help=f"Pictures to try it on, without which it is shown noise: a {WHAT_DATA_MAY_BE}")] = None,

@@ -45,6 +45,10 @@ class ModelError(ProvenetError):
     """An unknown network, or an input that it cannot take."""
 
 
+class NotNumbersError(ModelError):
+    """A network that answers with NaN or infinity."""
+
+
 class BundleError(ProvenetError):
     """A `model.safetensors` that is damaged, foreign, or of another version."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from provenet.errors import ModelError
+from provenet.errors import NotNumbersError
 from provenet.metrics import Evaluation, Totals
 
 BATCH_SIZE = 64
@@ -19,7 +19,7 @@ Run = Callable[[Tensor], Tensor]
 def compute_logits(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], run: Run | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits float32 [B, K] and labels [B] of each batch, the network in evaluation mode meanwhile; `run` is an engine that runs it.
 
-    Raises ModelError for logits that are no numbers.
+    Raises NotNumbersError for logits that are none.
     """
     was_training = net.training
     net.eval()
@@ -39,9 +39,9 @@ def at_temperature(run: Run, temperature: float) -> Run:
 
 
 def check_numbers(logits: Tensor) -> None:
-    """Raise ModelError for logits that are no numbers."""
+    """Raise NotNumbersError for logits that are none."""
     if not logits.isfinite().all():
-        raise ModelError(
+        raise NotNumbersError(
             "expected the network to answer with numbers, found NaN or infinity: its weights are damaged or its training went "
             "astray; use another bundle, or train with a lower --learning-rate"
         )

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from provenet.data.pictures import PictureFiles
 from provenet.data.sources import open_data
 from provenet.engines.choose import make_wish
 from provenet.engines.ways import EngineWish
-from provenet.errors import DataError, SettingsError, show_path
+from provenet.errors import DataError, ModelError, NotNumbersError, SettingsError, show_path
 from provenet.evaluation.predictions import UNKNOWN, check_predictions_path
 from provenet.evaluation.views import find_views
 from provenet.metrics import Evaluation
@@ -84,11 +85,16 @@ def score_models(
     precision: str = "auto",
     predictions: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
+    names: Sequence[str] = (),
+    trained_on: Sequence[Bundle] = (),
+    on_failed: Callable[[str, ModelError], None] | None = None,
     watcher: Watcher | None = None,
 ) -> list[Scored]:
     """Every network on the same pictures, in all these views, network after network.
 
-    Pictures without labels are for `predictions` only. Several results have neither `predictions` nor `report`.
+    Pictures without labels are for `predictions` only. Several results have neither `predictions` nor `report`. `names` is what to call the
+    networks, by default their files. What bundles in `trained_on` were trained on is left out too. A network that answers with no numbers
+    is an error that names it, or is told to `on_failed` and left out.
     """
     watcher = SaidOnce(watcher or Silent())
     wish: EngineWish = make_wish(engine, precision)
@@ -101,20 +107,23 @@ def score_models(
     bundles = [model if isinstance(model, Bundle) else load_bundle(model) for model in models]
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    chosen = _open(data, split, bundles, has_use=predictions is not None, skip_broken=skip_broken, watcher=watcher)
+    chosen = _open(data, split, [*bundles, *trained_on], has_use=predictions is not None, skip_broken=skip_broken, watcher=watcher)
     found = []
-    for model, bundle in zip(models, bundles, strict=True):
+    for number, (model, bundle) in enumerate(zip(models, bundles, strict=True)):
         images = chosen.images
         if chosen.has_labels:
             images = images.with_classes(named_as_in(images.classes, bundle.classes))
         images = replace(images, classes=bundle.classes)
-        name = bundle.network.title if isinstance(model, Bundle) else show_path(model)
-        for way in ways:
-            found.append(
-                score(
-                    bundle, images, way, name=name, wish=wish, device=chosen_device, skip_broken=skip_broken, watcher=watcher
-                )
-            )  # fmt: skip
+        name = names[number] if names else bundle.network.title if isinstance(model, Bundle) else show_path(model)
+        run = partial(score, bundle, images, name=name, wish=wish, device=chosen_device, skip_broken=skip_broken, watcher=watcher)
+        try:
+            found += [run(way) for way in ways]
+        except NotNumbersError as error:
+            if on_failed is None:
+                raise ModelError(f"{name}: {error}") from error
+            on_failed(name, error)
+    if not found:
+        raise DataError("expected a network that answers with numbers, found none")
     scored, bundle = found[0], bundles[0]
     if predictions is not None:
         if scored.predictions is None:
