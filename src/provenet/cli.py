@@ -27,6 +27,9 @@ WHAT_DATA_MAY_BE = (  # whatever data.sources.open_data opens
     "or .txt), here or at addresses (https://, s3:// …); or a name: fashion-mini, fashion-mnist, mnist, cifar10 or cifar100."
 )
 Data = Annotated[str, Parameter(help=f"A {WHAT_DATA_MAY_BE}")]
+ModelsAndData = Annotated[
+    str, Parameter(help=f"Bundles (a model.safetensors), or the run folders they are in; and last the pictures: a {WHAT_DATA_MAY_BE}")
+]
 
 app = App(
     name="provenet",
@@ -399,7 +402,7 @@ def resume(
 
 @app.command
 def evaluate(
-    *models_and_data: str,
+    *models_and_data: ModelsAndData,
     views: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     compare: Flag = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
@@ -413,9 +416,9 @@ def evaluate(
 ) -> None:
     """How often trained networks are right on labelled pictures. Classes are joined by name.
 
+    A folder of pictures without class folders has no labels: then --predictions is all there is.
+
     Args:
-        models_and_data: A model.safetensors, or the run folder it is in, or several; and last what to evaluate on, whatever train takes. A
-            folder of pictures without class folders has no labels: then --predictions is all there is.
         views: What is shown of each picture, one or several: center; mirror; ten (AlexNet); 144 (GoogLeNet); 150, dense, dense+crops (VGG);
             multiscale (ResNet); center:288/256 and dense:256,384 have sizes of your own.
         compare: A table of all networks in all views: error, its interval, cost; by default center, mirror, ten, 144 and dense.
@@ -467,7 +470,7 @@ def evaluate(
 
 @app.command
 def ensemble(
-    *models_and_data: str,
+    *models_and_data: ModelsAndData,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     choose: Literal["all", "weights", "greedy"] = "all",
     combine: Literal["probabilities", "logits"] = "probabilities",
@@ -483,7 +486,6 @@ def ensemble(
     Members may be any networks of any input; classes are joined by name.
 
     Args:
-        models_and_data: Bundles or run folders, two or more; and last the pictures to judge them on, whatever train takes.
         output: A bundle to write, NAME.safetensors, that is used like any other: evaluate, predict, probe.
         choose: all (alike), weights (for which the loss is least), or greedy (Caruana: again and again the one that helps most). Fitted to
             validation or held-out pictures; where there are no others, each half is judged with the weights of the other.

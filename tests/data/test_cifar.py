@@ -219,4 +219,4 @@ def test_the_commands_take_cifar(tmp_path, mini, capsys, monkeypatch):
     out, _ = main(capsys, "train", "colours", "--model", "lenet5", "--epochs", "1", "--json")
     result = json.loads(out)
     out, _ = main(capsys, "evaluate", result["bundle"], "colours", "--json")
-    assert json.loads(out) == result["test"]
+    assert json.loads(out).items() >= result["test"].items()

@@ -272,7 +272,7 @@ def test_the_commands_take_a_manifest(tmp_path, flowers, capsys, monkeypatch):
     result = json.loads(out)
     assert result["folder"].endswith("flowers-lenet5")
     out, _ = main(capsys, "evaluate", result["bundle"], flowers, "--json")
-    assert json.loads(out) == result["test"]
+    assert json.loads(out).items() >= result["test"].items()
     assert result["test"]["images"] == 4
     _, err = main(capsys, "train", flowers.with_name("nothing.csv"), status=2)
     assert err.count("\n") == 1
