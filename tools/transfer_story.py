@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from charts import Line, Pair, draw_lines, draw_pairs
 from provenet.data.pictures import PixelArray
 from provenet.data.sources import open_data
 from provenet.outcomes import wilson_interval
-from transfer_charts import Line, Pair, draw_lines, draw_pairs
 
 NETWORKS = ("lenet5", "nin_cifar", "resnet20_cifar", "resnet56_cifar", "plain20_cifar")
 SIX = ("T-shirt/top", "Trouser", "Dress", "Coat", "Sandal", "Sneaker")

@@ -4,7 +4,7 @@ Letters: N pictures, K classes, M bins.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,8 @@ class Outcomes:
     """The probability of the predicted class, float32 [N]."""
     own: Tensor
     """The probability of the true class, float32 [N]."""
+    calibrated: Tensor | None = None
+    """The probability of the predicted class at a temperature that was fitted to other pictures, float32 [N]."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,6 +35,11 @@ class Outcomes:
     def is_right(self) -> Tensor:
         """Which were recognised, bool [N]."""
         return self.predicted == self.labels
+
+    @property
+    def when_calibrated(self) -> "Outcomes | None":
+        """The same with the calibrated confidence; None where that is not known."""
+        return None if self.calibrated is None else replace(self, confidence=self.calibrated)
 
 
 def judge(logits: Tensor, labels: Tensor) -> Outcomes:

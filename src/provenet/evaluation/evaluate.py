@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from provenet.errors import NotNumbersError
+from provenet.evaluation.temperature import with_calibrated
 from provenet.metrics import Evaluation, Totals
 
 BATCH_SIZE = 64
 """Pictures a batch wherever a network is only asked: two roads agree to the bit only with the same batches."""
-
+MOST_KEPT_BYTES = 2**28
+"""Of logits, to calibrate them."""
 
 Run = Callable[[Tensor], Tensor]
 """Images [B, C, S, S] -> logits [B, K]: what runs a network, if not the network itself."""
@@ -50,6 +52,14 @@ def check_numbers(logits: Tensor) -> None:
 def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], run: Run | None = None) -> Evaluation:
     """Count every image of `batches` once; `classes` names the network's outputs, and `run` is an engine that runs it."""
     totals = Totals(len(classes))
+    kept: list[Tensor] = []
+    num_bytes = 0
     for logits, labels in compute_logits(net, batches, run):
         totals.add(logits, labels)
-    return totals.result(classes)
+        num_bytes += logits.nbytes
+        if num_bytes <= MOST_KEPT_BYTES:
+            kept.append(logits.cpu())
+        else:
+            kept.clear()
+    evaluation = totals.result(classes)
+    return with_calibrated(evaluation, torch.cat(kept)) if kept else evaluation

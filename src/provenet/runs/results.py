@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from provenet.evaluation.measures import Answers, Measured, calibration_error, measure
+from provenet.evaluation.measures import Answers, Measured, measure
 from provenet.evaluation.predictions import Predictions, load_predictions
-from provenet.evaluation.temperature import cross_fitted, fit_temperature
+from provenet.evaluation.temperature import fit_temperature, with_calibrated
 from provenet.metrics import Evaluation, Totals
+from provenet.outcomes import calibration
 from provenet.runs.scores import Scored
 from provenet.runs.watcher import Silent, Watcher
-
-LEAST_TO_CALIBRATE = 100
-"""Pictures; fewer say nothing about a temperature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,9 @@ def result_of_file(path: str | os.PathLike[str], *, skip_broken: bool = False, w
     evaluation = None
     if known.any():
         totals = Totals(len(predictions.classes))
-        totals.add(predictions.logits[torch.from_numpy(known)], torch.from_numpy(predictions.labels[known]))
-        evaluation = totals.result(predictions.classes)
+        logits = predictions.logits[torch.from_numpy(known)]
+        totals.add(logits, torch.from_numpy(predictions.labels[known]))
+        evaluation = with_calibrated(totals.result(predictions.classes), logits)
     return _result(predictions, evaluation)
 
 
@@ -81,16 +80,13 @@ def _result(predictions: Predictions, evaluation: Evaluation | None, views: str 
     known = np.flatnonzero(predictions.labels >= 0)
     logits, labels = predictions.logits[known], torch.from_numpy(predictions.labels[known])
     measures = measure(Answers(logits, labels))
-    temperature = calibrated = None
-    if len(known) >= LEAST_TO_CALIBRATE:
-        temperature = fit_temperature(logits, labels)
-        calibrated = calibration_error(Answers(cross_fitted(logits, labels), labels), np.ones(len(known)))
+    calibrated = evaluation.outcomes.when_calibrated if evaluation.outcomes else None
     return Result(
         evaluation=evaluation,
         measures=measures,
         predicted=predicted,
-        temperature=temperature,
-        calibrated_error=calibrated,
+        temperature=fit_temperature(logits, labels) if calibrated else None,
+        calibrated_error=calibration(calibrated).error if calibrated else None,
         views=views,
         milliseconds=milliseconds,
     )

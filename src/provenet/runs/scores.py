@@ -20,6 +20,7 @@ from provenet.errors import DataError, ImageError
 from provenet.evaluation.averaging import Cost, Runners, average_views
 from provenet.evaluation.evaluate import BATCH_SIZE, Run, at_temperature, compute_logits
 from provenet.evaluation.predictions import LARGEST_BYTES, Predictions
+from provenet.evaluation.temperature import with_calibrated
 from provenet.evaluation.views import Views
 from provenet.metrics import Evaluation, Totals
 from provenet.preprocessing import Preprocessing
@@ -91,12 +92,15 @@ def score(
         watcher.progress(f"evaluating {views.name}", num_done, len(scoring.images))
     seconds = scoring.seconds_decoding + time.perf_counter() - started_at
     found = scoring.sound()
+    evaluation = totals.result(images.classes) if has_labels else None
     predictions = None
     if kept is not None:
         predictions = Predictions(name, images.classes, found.pictures.keys(), found.labels, torch.cat(kept))
+        if evaluation is not None:
+            evaluation = with_calibrated(evaluation, predictions.logits[torch.from_numpy(found.labels >= 0)])
     return Scored(
         images=found,
-        evaluation=totals.result(images.classes) if has_labels else None,
+        evaluation=evaluation,
         predictions=predictions,
         views=views,
         way=scoring.way,

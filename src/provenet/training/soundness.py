@@ -98,11 +98,14 @@ def _check_outcomes(found: Mapping[str, Tensor], evaluation: Evaluation) -> Outc
         return None
     whole = torch.empty(evaluation.images, dtype=torch.int64, device="meta")
     part = torch.empty(evaluation.images, dtype=torch.float32, device="meta")
-    _check_tensors("best evaluation", found, {"labels": whole, "predicted": whole, "confidence": part, "own": part})
+    wanted = {"labels": whole, "predicted": whole, "confidence": part, "own": part}
+    if "calibrated" in found:
+        wanted["calibrated"] = part
+    _check_tensors("best evaluation", found, wanted)
     for name, least in (("labels", 0), ("predicted", -1)):
         if not ((found[name] >= least) & (found[name] < len(evaluation.classes))).all():
             raise SnapshotError(f"expected {name} of {len(evaluation.classes)} classes, found others")
-    if not all(((found[name] >= 0) & (found[name] <= 1)).all() for name in ("confidence", "own")):
+    if not all(((column >= 0) & (column <= 1)).all() for column in found.values() if column.is_floating_point()):
         raise SnapshotError("expected probabilities, found other numbers")
     return Outcomes(**found)
 

@@ -97,8 +97,8 @@ class TrainingState:
                     tensors[f"optimizer.{name}.{key}"] = _copy(value)
         if self.best:  # never changed, only replaced
             tensors |= {f"best.{name}": tensor for name, tensor in self.best.tensors.items()}
-            if self.best.evaluation.outcomes:
-                tensors |= {f"outcomes.{name}": tensor for name, tensor in vars(self.best.evaluation.outcomes).items()}
+            if outcomes := self.best.evaluation.outcomes:
+                tensors |= {f"outcomes.{name}": column for name, column in vars(outcomes).items() if column is not None}
         tensors |= {f"random.{name}": state for name, state in random_states().items()}
         facts = {
             "format_version": FORMAT_VERSION,

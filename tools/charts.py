@@ -1,6 +1,6 @@
-"""The two pictures of docs/transfer.md, from what tools/transfer_story.py measured: SVG that follows the reader's light or dark page."""
+"""Charts of docs, from what tools/*_story.py measured: SVG that follows the reader's light or dark page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -38,16 +38,35 @@ class Pair:
     beside: float
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The axis of accuracy: fractions, with a row every `step_percent`."""
+
+    floor: float
+    ceiling: float
+    step_percent: int
+
+    def y(self, value: float) -> float:
+        """Where it is drawn."""
+        return HEIGHT - BOTTOM - (value - self.floor) / (self.ceiling - self.floor) * (HEIGHT - TOP - BOTTOM)
+
+
+def find_scale(values: Iterable[float]) -> Scale:
+    """Up to 100 %, unless the values lie so close together that nothing could be told apart there."""
+    values = list(values)
+    low, high = min(values), max(values)
+    for step in (1, 2):
+        if high - low <= 0.07 * step:
+            return Scale(int(low * 100 / step) * step / 100, -int(-high * 100 // step) * step / 100, step)
+    return Scale(int(low * 10) / 10, 1.0, 10)
+
+
 def draw_lines(title: str, places: Sequence[str], below: str, lines: Sequence[Line]) -> str:
     """Accuracy over some places: a line for each way, with the spread of the draws."""
-    lowest = min(low for line in lines for _, low, _ in line.values)
-    floor = int(lowest * 10) / 10
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - floor) / (1 - floor) * (HEIGHT - TOP - BOTTOM)
-
+    scale = find_scale(value for line in lines for values in line.values for value in values)
+    y = scale.y
     step = (WIDTH - LEFT - RIGHT) / len(places)
-    parts = [*_frame(title), *_rows(floor, y)]
+    parts = [*_frame(title), *_rows(scale)]
     for number, place in enumerate(places):
         x = LEFT + step * (number + 0.5)
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{escape(place)}</text>')
@@ -67,13 +86,10 @@ def draw_lines(title: str, places: Sequence[str], below: str, lines: Sequence[Li
 
 def draw_pairs(title: str, pairs: Sequence[Pair], names: tuple[str, str]) -> str:
     """For each network a dot with its interval and a ring, from the best on the left."""
-    floor = int(min(min(pair.interval[0], pair.beside) for pair in pairs) * 10) / 10
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - floor) / (1 - floor) * (HEIGHT - TOP - BOTTOM)
-
+    scale = find_scale(value for pair in pairs for value in (*pair.interval, pair.beside))
+    y = scale.y
     step = (WIDTH - LEFT - 20) / len(pairs)
-    parts = [*_frame(title), *_rows(floor, y, right=20)]
+    parts = [*_frame(title), *_rows(scale, right=20)]
     for number, pair in enumerate(pairs):
         x = LEFT + step * (number + 0.5)
         low, high = map(y, pair.interval)
@@ -93,10 +109,10 @@ def _frame(title: str) -> list[str]:
     return [head, STYLE, f'<text x="{LEFT}" y="24" font-weight="600">{escape(title)}</text>']
 
 
-def _rows(floor: float, y: Callable[[float], float], right: int = RIGHT) -> list[str]:
+def _rows(scale: Scale, right: int = RIGHT) -> list[str]:
     parts = []
-    for percent in range(round(floor * 100), 101, 10):
-        place = y(percent / 100)
+    for percent in range(round(scale.floor * 100), round(scale.ceiling * 100) + 1, scale.step_percent):
+        place = scale.y(percent / 100)
         parts.append(f'<path class="grid" d="M{LEFT} {place:.1f}H{WIDTH - right}"/>')
         parts.append(f'<text class="soft" x="{LEFT - 8}" y="{place + 4:.1f}" text-anchor="end">{percent} %</text>')
     return parts
