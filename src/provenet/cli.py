@@ -725,6 +725,9 @@ def _print_run(run: "Run", *, json: bool) -> None:
     print(f"validation accuracy {run.val.top1:.2%}" + (f", test accuracy {run.test.top1:.2%}" if run.test else ""))
     print(f"In {run.folder}: the network (model.safetensors), the report (report.html), its card (README.md), settings and log. Try:")
     print(f"  provenet predict {shlex.quote(str(run.folder))} PICTURE…")
+    if run.cycle_paths:
+        print(f"Its networks at the end of each of {len(run.cycle_paths)} cycles are in {run.folder / 'cycles'}. Try:")
+        print(f"  provenet ensemble {shlex.quote(str(run.folder / 'cycles'))}/* DATA")
 
 
 def _print_json(value: Any) -> None:

@@ -45,11 +45,11 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def remove_unfinished(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove what a kill has left of writing the files of these names."""
+def remove_unfinished(folder: Path, names: tuple[str, ...] | None = None) -> None:
+    """Remove what a kill has left of writing the files of these names, or of any."""
     for entry in list(folder.iterdir()):
         unfinished = UNFINISHED.fullmatch(entry.name)
-        if unfinished and unfinished[1] in names:
+        if unfinished and (names is None or unfinished[1] in names):
             shutil.rmtree(entry, ignore_errors=True)
 
 

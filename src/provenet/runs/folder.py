@@ -26,6 +26,7 @@ class RunFolder:
         self.log = path / "log.jsonl"
         self.bundle = path / "model.safetensors"
         self.snapshots = path / "snapshot"
+        self.cycles = path / "cycles"
         self.report = path / "report.html"
         self.card = path / "README.md"
         self._lock = FileLock(path / LOCK_NAME, timeout=0, is_singleton=False)
@@ -47,6 +48,8 @@ class RunFolder:
     def remove_unfinished(self) -> None:
         """Remove what a kill has left of files that it was writing."""
         remove_unfinished(self.path, NAMES)
+        if self.cycles.is_dir():
+            remove_unfinished(self.cycles)
 
     def release(self, *, remove_if_unused: bool = False) -> None:
         """Let others have it. With `remove_if_unused` a folder in which nothing was kept is removed."""

@@ -14,6 +14,7 @@ from provenet.runs.settings import RunSettings, write_settings
 from provenet.runs.stop import StopRequest
 from provenet.runs.watcher import Watcher
 from provenet.training.loop import EpochRecord, StepRecord
+from provenet.training.optimizers import cycle_end, find_cycle
 from provenet.training.recorder import Log
 from provenet.training.snapshot import SnapshotFolder, SnapshotKeeper
 from provenet.training.state import Snapshot, TrainingState
@@ -48,6 +49,7 @@ class RunRecorder:
         self.bundle = bundle
         self.pages = pages
         self.total_epochs = settings.training.epochs
+        self.num_cycles = settings.training.cycles
         self.is_one_step = settings.transfer is not None and settings.transfer.at_once
         """Whether the end comes with the first evaluation, and writes everything once."""
         self.stop = stop
@@ -115,16 +117,34 @@ class RunRecorder:
         except BundleError as error:
             self.watcher.note(f"{error}; the run goes on, and its end writes it again")
 
+    def _keep_cycle(self, state: TrainingState) -> None:
+        """The network at the end of a cycle, as it is now and not the best; after a resume it is the same again."""
+        number = find_cycle(state.step, state.num_steps, self.num_cycles)
+        if self.num_cycles == 1 or state.step == 0 or cycle_end(number, state.num_steps, self.num_cycles) != state.step:
+            return
+        if self.watch:
+            self.watch.check_bits()
+        provenance = {**self.bundle.provenance, "cycle": {"number": number, "of": self.num_cycles, "epoch": round(state.epoch, 4)}}
+        try:
+            self.folder.cycles.mkdir(exist_ok=True)
+            save_bundle(replace(self.bundle, provenance=provenance), self.folder.cycles / f"{number}.safetensors")
+        except (BundleError, OSError) as error:
+            self.watcher.note(f"the network of cycle {number} could not be kept: {error}; the run goes on without")
+
     def _is_worth_keeping(self) -> bool:
         """Not where the end comes next, nor where passes are so short that writing large files would take most of the time."""
         took, kept_at = self._keeping
         return not self.is_one_step and (took < QUICK_SECONDS or time.monotonic() - kept_at >= took / LARGEST_KEEPING_SHARE)
 
     def between_steps(self, state: TrainingState) -> None:
-        """Stop if asked to; else take a snapshot if it is time. Raises TrainingError where what is frozen could learn in the next step."""
+        """Stop if asked to; else keep the network of a cycle that is over, and take a snapshot if it is time.
+
+        Raises TrainingError where what is frozen could learn in the next step.
+        """
         self.stop.check()
         if self.watch:
             self.watch.check()
+        self._keep_cycle(state)
         if self.keeper.is_due() and not state.is_over:
             self.keeper.take(lambda: self.capture(state))
 

@@ -21,6 +21,7 @@ from provenet.runs.start import reopen_start
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device
 from provenet.training.recorder import read_log
+from provenet.training.settings import ADDED_LATER
 from provenet.training.snapshot import SnapshotFolder
 from provenet.transfer.settings import CACHED
 from provenet.weights.bundle import load_bundle
@@ -146,6 +147,8 @@ def _refuse_other_settings(folder: RunFolder, settings: RunSettings, begun: Mapp
     sections = settings.to_short_dict()
     for section in {**sections, **begun}:
         values, known = sections.get(section, {}), _section(begun, section)
+        if section == "training":
+            known = ADDED_LATER | known
         for name in {**values, **known}:  # a mean image may be there or not
             was, value = known.get(name), values.get(name)
             if was != json.loads(json.dumps(value)):

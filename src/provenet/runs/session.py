@@ -63,6 +63,12 @@ class Run:
         """The trained network, ready to predict."""
         return self.folder / "model.safetensors"
 
+    @property
+    def cycle_paths(self) -> list[Path]:
+        """The networks that were kept at the end of each cycle, in their order."""
+        paths = [self.folder / "cycles" / f"{number}.safetensors" for number in range(1, self.settings.training.cycles + 1)]
+        return [path for path in paths if path.exists()]
+
 
 def build(settings: RunSettings, num_classes: int, weights: Bundle | None = None) -> Classifier:
     """The network of a run as it begins: what is fresh in it is decided by the seed alone.

@@ -122,7 +122,7 @@ def _fits_at_once(num_features: int, num_rows: int) -> bool:
 
 
 def _asks_for_steps(asked: Wishes) -> bool:
-    return any(wish is not None for wish in (asked.epochs, asked.batch_size, asked.learning_rate, asked.micro_batches))
+    return any(wish is not None for wish in (asked.epochs, asked.batch_size, asked.learning_rate, asked.micro_batches, asked.cycles))
 
 
 def reopen_start(settings: TransferSettings, model: str) -> Start:

@@ -39,9 +39,9 @@ def train(
 
     `data` is whatever `data.sources.open_data` opens; `model` a name of the catalog, by default one that suits the pictures.
     `wishes` may be weights, transfer, head, ends_after, views, feature_type, engine and depth_rate, to begin with what a network knows
-    already; epochs, batch_size, micro_batches, learning_rate, weight_decay, class_weights, init, seed, precision, size, channels, mean,
-    augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test pictures,
-    where there are any, are looked at once, at the end.
+    already; epochs, batch_size, micro_batches, learning_rate, weight_decay, class_weights, cycles, init, seed, precision, size, channels,
+    mean, augment, colours, shift_pixels and mirror. `settings_file` repeats an earlier run, except for what else is given. The test
+    pictures, where there are any, are looked at once, at the end.
 
     A snapshot is taken every `snapshot_seconds`, so a run that is killed loses no more than that: see `resume`.
     """

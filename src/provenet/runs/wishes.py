@@ -71,6 +71,8 @@ class Wishes:
     """Of the forward pass; with --transfer cached, of the frozen part's."""
     engine: Literal["auto"] | EngineName | None = None
     """Of --transfer cached: what computes the features; by default the fastest that is right, measured where there are many pictures."""
+    cycles: int | None = None
+    """Times the learning rate rises and falls; the network at the end of each is kept, for `provenet ensemble`; by default 1."""
     seed: int | None = None
     """Decides the initial weights, the order and the distortions."""
 

@@ -32,11 +32,32 @@ def make_optimizer(net: nn.Module, settings: TrainingSettings, rates: Mapping[st
 def learning_rate(step: int, num_steps: int, settings: TrainingSettings) -> float:
     """The learning rate of step 0 .. num_steps - 1: a straight line up to the peak, then a straight line down to zero.
 
+    In several cycles each does so by itself, as in 'Snapshot Ensembles' (Huang et al. 2017), whose way down is a cosine and begins at once.
+
     >>> settings = TrainingSettings(epochs=1, batch_size=1, peak_learning_rate=1.0, warmup_fraction=0.5)
     >>> [learning_rate(step, 4, settings) for step in range(4)]
     [0.25, 0.75, 0.75, 0.25]
+    >>> settings = TrainingSettings(epochs=1, batch_size=1, peak_learning_rate=1.0, warmup_fraction=0.5, cycles=2)
+    >>> [learning_rate(step, 4, settings) for step in range(4)]
+    [0.5, 0.5, 0.5, 0.5]
     """
-    progress = (step + 0.5) / num_steps
+    cycle = find_cycle(step, num_steps, settings.cycles)
+    begin, end = (cycle_end(number, num_steps, settings.cycles) for number in (cycle, cycle + 1))
+    progress = (step - begin + 0.5) / (end - begin)
     if progress < settings.warmup_fraction:
         return settings.peak_learning_rate * progress / settings.warmup_fraction
     return settings.peak_learning_rate * (1 - progress) / (1 - settings.warmup_fraction)
+
+
+def find_cycle(step: int, num_steps: int, cycles: int) -> int:
+    """How many cycles are over before that step begins."""
+    return ((step + 1) * cycles - 1) // num_steps
+
+
+def cycle_end(number: int, num_steps: int, cycles: int) -> int:
+    """How many steps the first `number` cycles of a run take together.
+
+    >>> [cycle_end(number, 10, 3) for number in range(4)]
+    [0, 3, 6, 10]
+    """
+    return num_steps * number // cycles

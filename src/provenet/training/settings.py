@@ -8,6 +8,8 @@ from provenet.errors import SettingsError, suggest
 Loss = Literal["cross_entropy", "map"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["float32", "bfloat16"]
+ADDED_LATER: dict[str, Any] = {"cycles": 1}
+"""What files and snapshots from before a setting was there mean by leaving it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class TrainingSettings:
     """`balanced` makes every class count alike in the loss, however few of its pictures there are."""
     precision: Precision = "float32"
     """Of the forward pass; weights are float32 always."""
+    cycles: int = 1
+    """Times the learning rate rises and falls to zero; the network at the end of each is kept, a member for an ensemble."""
     seed: int = 0
     """Decides the initial weights, the order and the distortions."""
 
@@ -52,6 +56,7 @@ class TrainingSettings:
             "loss": (self.loss in get_args(Loss), "one of " + ", ".join(get_args(Loss))),
             "class_weights": (self.class_weights in get_args(ClassWeights), "one of " + ", ".join(get_args(ClassWeights))),
             "precision": (self.precision in get_args(Precision), "one of " + ", ".join(get_args(Precision))),
+            "cycles": (1 <= self.cycles <= 1_000, "1 to 1000"),
             "seed": (0 <= self.seed < 2**63, "0 or more"),
         }
         for name, (is_right, expected) in checks.items():
@@ -70,7 +75,7 @@ class TrainingSettings:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Settings as a file has them; every key must be there and known, and of the right type."""
-        return cls(**check_types(cls, values, "training"))
+        return cls(**check_types(cls, ADDED_LATER | values, "training"))
 
 
 def check_types(kind: type, values: dict[str, Any], section: str, *, may_leave_out: bool = False) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from provenet.errors import SettingsError
 from provenet.metrics import Evaluation
 from provenet.training.optimizers import make_optimizer
 from provenet.training.settings import TrainingSettings
@@ -128,8 +129,14 @@ class TrainingState:
 
 
 def count_steps(settings: TrainingSettings, num_images: int) -> int:
-    """Steps of a whole run over `num_images` training pictures."""
-    return max(1, math.ceil(settings.epochs * num_images / settings.batch_size))
+    """Steps of a whole run over `num_images` training pictures. Raises SettingsError where they are fewer than its cycles."""
+    num_steps = max(1, math.ceil(settings.epochs * num_images / settings.batch_size))
+    if settings.cycles > num_steps:
+        raise SettingsError(
+            f"training.cycles (--cycles): expected at most {num_steps}, a cycle for each step of this run, found {settings.cycles}; "
+            "choose fewer, or train in more steps"
+        )
+    return num_steps
 
 
 def score(evaluation: Evaluation) -> tuple[float, float]:
