@@ -55,7 +55,7 @@ def test_the_readme_knows_every_command():
     shown = (ROOT / "README.md").read_text()
     listed = subprocess.run([sys.executable, "-m", "provenet", "--help"], capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^│ ([a-z]+) ", listed, re.M)
-    assert len(commands) == 19
+    assert len(commands) == 20
     assert all(f"`provenet {command} " in shown for command in commands)
 
 

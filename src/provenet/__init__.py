@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provenet.models import blocks
     from provenet.models.catalog import list_models
     from provenet.preprocessing import Preprocessing
+    from provenet.runs.calibrate import calibrate
     from provenet.runs.check import check_data as check
     from provenet.runs.compare import compare
     from provenet.runs.engines import probe
@@ -53,6 +54,7 @@ __all__ = [
     "Share",
     "__version__",
     "blocks",
+    "calibrate",
     "check",
     "compare",
     "create_model",
@@ -85,6 +87,7 @@ _HOMES = {
     "ProvenetError": "provenet.errors:ProvenetError",
     "Share": "provenet.data.loader:Share",
     "blocks": "provenet.models.blocks:",
+    "calibrate": "provenet.runs.calibrate:calibrate",
     "check": "provenet.runs.check:check_data",
     "compare": "provenet.runs.compare:compare",
     "create_model": "provenet.weights.create:create_model",

@@ -469,6 +469,44 @@ def evaluate(
 
 
 @app.command
+def calibrate(
+    model: Path,
+    data: Data,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    split: Literal["train", "val", "test", "all"] | None = None,
+    skip_broken: Flag = False,
+    device: Device = "auto",
+    wish: Annotated[EngineWish, Parameter(name="*")] = AUTO,
+    json: Flag = False,
+) -> None:
+    """Make a trained network as sure as it is right: fit its temperature to pictures, and store it in the bundle.
+
+    Its labels stay the same, its probabilities change. Where that would not help nothing is written.
+
+    Args:
+        model: A model.safetensors, or the run folder it is in.
+        output: Another file for the bundle, NAME.safetensors; by default the same one is written anew.
+        split: Which part; by default val, or what was held out in training, else test, else all that was not trained on.
+        skip_broken: Go on without pictures that cannot be decoded, and say how many.
+        device: Where to compute.
+        json: Print {bundle, data, num_images, was, temperature, error_before, error_after, loss_before, loss_after, helps} as JSON.
+    """
+    from provenet.console import Terminal
+    from provenet.runs.calibrate import calibrate as calibrate_bundle
+    from provenet.runs.calibrate import show_calibrated
+    from provenet.runtime import prepare_process
+
+    prepare_process()
+    with Terminal() as terminal:
+        found = calibrate_bundle(
+            model, data, output=output, split=split, skip_broken=skip_broken, device=device, **vars(wish), watcher=terminal
+        )
+    _print_json(found.to_dict()) if json else print(show_calibrated(found))
+
+
+@app.command
 def ensemble(
     *models_and_data: ModelsAndData,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,

@@ -210,7 +210,7 @@ def test_what_is_missing_to_train_is_said_in_the_words_of_the_kind(kind, flowers
 
 def test_every_help_says_the_same_of_data(capsys):
     said = {}
-    for command in ("check", "colours", "preview", "pack", "train", "evaluate", "ensemble", "resume"):
+    for command in ("check", "colours", "preview", "pack", "train", "evaluate", "calibrate", "ensemble", "resume"):
         words = re.sub(r"[│\s]+", " ", main(capsys, command, "--help")[0])
         said[command] = re.search(r"folder of class folders.*?or cifar100\b", words)[0]
     assert len(set(said.values())) == 1, said

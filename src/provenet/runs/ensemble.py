@@ -18,7 +18,7 @@ from provenet.outcomes import wilson_interval
 from provenet.runs.compare import kept
 from provenet.runs.evaluate import score_models
 from provenet.runs.watcher import Silent, Watcher
-from provenet.weights.bundle import Bundle, load_bundle, save_bundle
+from provenet.weights.bundle import Bundle, check_bundle_path, load_bundle, save_bundle
 
 Choose = Literal["all", "weights", "greedy"]
 """Of the members: all alike; weights for which the loss is least; or greedily, the one that helps most, again and again."""
@@ -105,7 +105,7 @@ def make_ensemble(
     if choose != "all" and combine != "probabilities":
         raise SettingsError("--combine: expected probabilities where members are chosen or weighted, found logits; leave one out")
     if output is not None:
-        _check_output(Path(output))
+        check_bundle_path(Path(output))
     bundles = _load_members(models, skip_broken=skip_broken, watcher=watcher)
     options |= {"views": [views], "skip_broken": skip_broken, "watcher": watcher}
 
@@ -218,14 +218,6 @@ def _summarise(
         best_loss=float(alone[best].losses.mean()),
         chance=mcnemar(together.is_right, alone[best].is_right).p_value,
     )
-
-
-def _check_output(path: Path) -> None:
-    """Said before the work and not after it."""
-    if path.suffix != ".safetensors" or path.is_dir():
-        raise SettingsError(f"--output {show_path(path)}: expected a file that ends in .safetensors, found another; name one")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--output {show_path(path)}: expected a folder to write into, found none; make it first")
 
 
 def _write(

@@ -88,13 +88,15 @@ def score_models(
     names: Sequence[str] = (),
     trained_on: Sequence[Bundle] = (),
     on_failed: Callable[[str, ModelError], None] | None = None,
+    prefers_held_out: bool = False,
     watcher: Watcher | None = None,
 ) -> list[Scored]:
     """Every network on the same pictures, in all these views, network after network.
 
     Pictures without labels are for `predictions` only. Several results have neither `predictions` nor `report`. `names` is what to call the
     networks, by default their files. What bundles in `trained_on` were trained on is left out too. A network that answers with no numbers
-    is an error that names it, or is told to `on_failed` and left out.
+    is an error that names it, or is told to `on_failed` and left out. `prefers_held_out` takes validation pictures, or what was held out,
+    where no split is asked for and there are any.
     """
     watcher = SaidOnce(watcher or Silent())
     wish: EngineWish = make_wish(engine, precision)
@@ -107,7 +109,10 @@ def score_models(
     bundles = [model if isinstance(model, Bundle) else load_bundle(model) for model in models]
     chosen_device = choose_device(device)
     started, started_at = datetime.now(UTC), time.perf_counter()
-    chosen = _open(data, split, [*bundles, *trained_on], has_use=predictions is not None, skip_broken=skip_broken, watcher=watcher)
+    chosen = _open(
+        data, split, [*bundles, *trained_on], has_use=predictions is not None, prefers_held_out=prefers_held_out,
+        skip_broken=skip_broken, watcher=watcher,
+    )  # fmt: skip
     found = []
     for number, (model, bundle) in enumerate(zip(models, bundles, strict=True)):
         images = chosen.images
@@ -151,7 +156,14 @@ class Chosen(NamedTuple):
 
 
 def _open(
-    data: str | os.PathLike[str], split: str | None, bundles: Sequence[Bundle], *, has_use: bool, skip_broken: bool, watcher: Watcher
+    data: str | os.PathLike[str],
+    split: str | None,
+    bundles: Sequence[Bundle],
+    *,
+    has_use: bool,
+    prefers_held_out: bool,
+    skip_broken: bool,
+    watcher: Watcher,
 ) -> Chosen:
     """The pictures to evaluate on; those of a folder without class folders have no labels, and are taken if there is use for them."""
     try:
@@ -169,25 +181,30 @@ def _open(
         return Chosen("all", images, data_name=show_path(folder), has_labels=False)
     for note in data_set.notes:
         watcher.note(note)
-    return choose_split(data_set, split, [read_memory(bundle) for bundle in bundles], watcher)._replace(data_name=data_set.name)
+    memories = [read_memory(bundle) for bundle in bundles]
+    return choose_split(data_set, split, memories, watcher, prefers_held_out=prefers_held_out)._replace(data_name=data_set.name)
 
 
-def choose_split(data: DataSet, split: str | None, memories: Sequence[Memory | None], watcher: Watcher) -> Chosen:
+def choose_split(
+    data: DataSet, split: str | None, memories: Sequence[Memory | None], watcher: Watcher, *, prefers_held_out: bool = False
+) -> Chosen:
     """The pictures to evaluate on, never silently those that any of the networks was trained on."""
     remembered = [memory for memory in memories if memory]
-    chosen = split or next(name for name in ("test", "val", "all", "train") if name in data.splits)
     source = next((name for name in ("train", "all") if name in data.splits), None)
+    held_out = ~_trained_on(data.splits[source], remembered) if source else np.zeros(0, dtype=bool)
+    has_val = "val" in data.splits or (held_out.any() and not held_out.all())
+    chosen = split or next(name for name in ("test", "val", "all", "train") if name in data.splits)
+    if split is None and prefers_held_out and has_val:
+        chosen = "val"
     if chosen == "val" and "val" not in data.splits and remembered and source:
-        images = data.splits[source]
-        held_out = ~_trained_on(images, remembered)
-        if held_out.all() or not held_out.any():
+        if not has_val:
             raise DataError(f"--split val: expected a split of its own or what was held out in training, and {data.name} has neither")
-        return Chosen(chosen, images.select(np.flatnonzero(held_out)))
+        return Chosen(chosen, data.splits[source].select(np.flatnonzero(held_out)))
     if chosen not in data.splits:
         there = ", ".join(data.splits)
         raise DataError(f"--split {chosen}: expected a split that {data.name} has, which are: {there}; choose one, or leave --split out")
     images = data.splits[chosen]
-    trained_on = _trained_on(images, remembered) if chosen == source else np.zeros(len(images), dtype=bool)
+    trained_on = ~held_out if chosen == source else np.zeros(len(images), dtype=bool)
     if not trained_on.any():
         return Chosen(chosen, images)
     count = f"{trained_on.sum():,} of the {len(images):,} pictures of {images.name}"

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from provenet.errors import BundleError, ProvenetError, is_plain_text, printable, show_path
+from provenet.errors import BundleError, ProvenetError, SettingsError, is_plain_text, printable, show_path
 from provenet.files import appearing
 from provenet.mean_image import WHERE, MeanImage
 from provenet.models.catalog import build_on_meta
@@ -84,7 +84,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """The header: what is not as published is said, and nothing else."""
     net, image = bundle.network, bundle.preprocessing.mean_image
-    header = {
+    header: dict[str, Any] = {
         "architecture": net.name,
         "preprocessing": bundle.preprocessing.to_dict() | ({"mean_image": image.fingerprint()} if image else {}),
         "classes": list(bundle.classes),
@@ -94,9 +94,10 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         members = [
             _describe(Bundle(member.network, member.classes, member.preprocessing, {}, member.temperature)) for member in net.members
         ]
-        return header | {MEMBERS: members, WEIGHTS: list(net.shares), COMBINE: net.combine}
-    found: tuple[tuple[str, Any], ...] = ((EPSILON, own_epsilon(net)), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head))
-    header |= {name: value for name, value in found if value}
+        header |= {MEMBERS: members, WEIGHTS: list(net.shares), COMBINE: net.combine}
+    else:
+        found: tuple[tuple[str, Any], ...] = ((EPSILON, own_epsilon(net)), (ENDS_AFTER, net.ends_after), (HEAD, net.own_head))
+        header |= {name: value for name, value in found if value}
     return header | ({TEMPERATURE: bundle.temperature} if bundle.temperature != 1 else {})
 
 
@@ -112,6 +113,14 @@ def _mean_images(bundle: Bundle) -> dict[str, Tensor]:
             parts = np.frombuffer(image.content, "<u2").astype(np.uint16)
             found[name] = torch.from_numpy(parts.reshape(image.side, image.side, image.channels))
     return found
+
+
+def check_bundle_path(path: Path) -> None:
+    """Raise SettingsError where no bundle can be written: said before the work and not after it."""
+    if path.suffix != ".safetensors" or path.is_dir():
+        raise SettingsError(f"--output {show_path(path)}: expected a file that ends in .safetensors, found another; name one")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--output {show_path(path)}: expected a folder to write into, found none; make it first")
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -203,13 +212,14 @@ def _build_ensemble(header: dict[str, Any], file: Any, shown: str) -> tuple[Bund
         net = Ensemble(members, weights, combine)  # type: ignore[arg-type]  # checked there
         if header.get("classes") != list(net.classes):
             raise BundleError("its classes are not those of its members")
+        temperature = _read_temperature(header)
     except BundleError as error:
         if str(error).startswith(shown):
             raise
         raise BundleError(f"{shown}: expected an ensemble that fits together, found: {error}; {AGAIN}") from error
     except ProvenetError as error:
         raise BundleError(f"{shown}: expected an ensemble that fits together, found: {error}; {AGAIN}") from error
-    bundle = Bundle(net, net.classes, net.input_spec.preprocessing, provenance if isinstance(provenance, dict) else {})
+    bundle = Bundle(net, net.classes, net.input_spec.preprocessing, provenance if isinstance(provenance, dict) else {}, temperature)
     return bundle, {name: image for _, images in found for name, image in images.items()}
 
 
