@@ -127,16 +127,16 @@ def export(
     bundle: Path,
     /,
     *,
-    to: Literal["torchvision", "timm", "keras"],
+    to: Literal["torchvision", "timm", "keras", "onnx"],
     output: Output,
     json: Flag = False,
 ) -> None:
-    """Write a bundle's weights as a file that another library loads, for the networks that it has.
+    """Write a bundle's weights as a file that another library loads, for the networks that it has; or any of them as ONNX.
 
     Args:
         bundle: A model.safetensors, or the run folder it is in.
-        to: Whose.
-        output: The file: .pth or .safetensors for torchvision and timm, .h5 or .weights.h5 for Keras.
+        to: Whose; onnx is for whatever runs ONNX files, and takes any network, an ensemble too.
+        output: The file: .pth or .safetensors for torchvision and timm, .h5 or .weights.h5 for Keras, .onnx for ONNX.
         json: Print {file, advice} as JSON.
     """
     from provenet.runtime import prepare_process

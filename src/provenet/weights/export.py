@@ -1,4 +1,4 @@
-"""A bundle's weights as a file that torchvision, timm or Keras loads, for the networks that they have."""
+"""A bundle's weights as a file that torchvision, timm or Keras loads, for the networks that they have; any network as ONNX."""
 
 import os
 from collections import OrderedDict
@@ -15,13 +15,14 @@ from provenet.errors import SettingsError, WeightsError, show_path, suggest
 from provenet.files import appearing
 from provenet.models.classifier import Classifier
 from provenet.weights.bundle import Bundle
+from provenet.weights.export_onnx import describe_input, export_onnx
 from provenet.weights.foreign import Array
 from provenet.weights.formats.write_hdf5 import write_keras
 from provenet.weights.keras_names import KERAS, keras_names
 from provenet.weights.naming import Naming
 from provenet.weights.state_dict_names import TIMM, TORCHVISION, timm_names, torchvision_names
 
-Library = Literal["torchvision", "timm", "keras"]
+Library = Literal["torchvision", "timm", "keras", "onnx"]
 
 LIBRARIES = {
     "torchvision": (TORCHVISION, torchvision_names, (".pth", ".pt", ".safetensors")),
@@ -35,17 +36,19 @@ def export_weights(bundle: Bundle, to: Library, path: str | os.PathLike[str]) ->
     """Write the weights as that library names and lays them out; what its user has to know, a line each.
 
     A file of weights holds neither preprocessing nor class names: the lines say them. Read back by `import_weights`, it gives the same
-    numbers to the bit. Raises SettingsError for a network that the library does not have.
+    numbers to the bit. Raises SettingsError for a network that the library does not have. ONNX has them all: see `export_onnx`.
     """
     path = Path(path)
+    if to == "onnx":
+        return export_onnx(bundle, path)
     if to not in LIBRARIES:
-        raise SettingsError(f"--to: expected {', '.join(get_args(Library))}, found {to!r}; {suggest(to, LIBRARIES)}")
+        raise SettingsError(f"--to: expected {', '.join(get_args(Library))}, found {to!r}; {suggest(to, get_args(Library))}")
     networks, namings, suffixes = LIBRARIES[to]
     net = bundle.network
     if net.name not in networks:
-        raise SettingsError(f"{net.name}: expected a network that {to} has ({', '.join(networks)}), found another; it stays a bundle")
+        raise SettingsError(f"{net.name}: expected a network that {to} has ({', '.join(networks)}), found another; --to onnx takes any")
     if net.title != net.name:
-        raise SettingsError(f"{net.title}: expected a network as {to} has it, found one with a head of its own; it stays a bundle")
+        raise SettingsError(f"{net.title}: expected a network as {to} has it, found one with a head of its own; --to onnx takes any")
     if not path.name.lower().endswith(suffixes):
         raise SettingsError(f"{show_path(path)}: expected a name that ends in {' or '.join(suffixes)} for {to}, found another; rename it")
     naming = _naming_for(namings(net), path)
@@ -101,7 +104,7 @@ def _arrays(net: Classifier, naming: Naming, *, writes_all_biases: bool) -> "lis
 
 
 def _advice(bundle: Bundle, to: Library, theirs: str, path: Path) -> list[str]:
-    net, rule = bundle.network, bundle.preprocessing
+    net = bundle.network
     classes = "" if net.num_classes == 1000 else f"num_classes={net.num_classes}" if to != "keras" else f"classes={net.num_classes}"
     if to == "torchvision":
         arguments = ", ".join(filter(None, [classes, "aux_logits=False" if theirs == "googlenet" else ""]))
@@ -111,10 +114,5 @@ def _advice(bundle: Bundle, to: Library, theirs: str, path: Path) -> list[str]:
         call = f"timm.create_model({theirs!r}, {f'{classes}, ' if classes else ''}checkpoint_path=FILE)"
     else:
         call = f"keras.applications.{theirs}({f'{classes}, ' if classes else ''}weights=FILE)"
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in (rule.mean, rule.std))
-    first = f"shorter side {rule.resize}" if rule.fit == "short side" else f"squashed to {rule.resize}x{rule.resize}"
-    expects = (
-        f"{first}, centre {rule.size}x{rule.size}, {rule.interpolation}, {rule.channel_order}, white {rule.white:g}, "
-        f"less {mean}, over {std}; its {net.num_classes} classes stay in the bundle"
-    )
+    expects = f"{describe_input(bundle)}; its {net.num_classes} classes stay in the bundle"
     return [f"to load it: {call}", f"what it expects of a picture: {expects}"]
