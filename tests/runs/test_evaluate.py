@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -50,6 +51,23 @@ def test_predictions_give_the_same_sums_again(trained, tmp_path, ending):
     assert first.predicted == again.predicted
     assert show_result(first) == show_result(again)
     assert json.loads(json.dumps(again.to_dict()))["measures"]["top1"]["value"] == first.evaluation.top1
+
+
+def test_classes_by_themselves_and_what_they_are_taken_for(trained, tmp_path):
+    """By hand from the table of predictions: precision, recall and F1 of each class, and every confusion."""
+    evaluate_bundle(trained.folder, "fashion-mini", predictions=tmp_path / "p.csv")
+    said = load_predictions(tmp_path / "p.csv")[0]
+    result = result_of_file(tmp_path / "p.csv")
+    found, taken = result.to_dict(), said.logits.argmax(1).numpy()
+    for number, name in enumerate(said.classes):
+        right = int(((taken == number) & (said.labels == number)).sum())
+        named, there = int((taken == number).sum()), int((said.labels == number).sum())
+        expected = {"precision": right / named if named else None, "recall": right / there, "f1": 2 * right / (named + there)}
+        assert found["by_class"][name] == pytest.approx(expected), name
+    mistakes = Counter((said.classes[a], said.classes[b]) for a, b in zip(said.labels, taken, strict=True) if a != b)
+    assert {(true, other): images for true, other, images in found["confusions"]} == dict(mistakes)
+    table = show_result(result).splitlines()[1:11]
+    assert [line.split()[-3] for line in table] == [f"{found['by_class'][name]['recall']:.2%}" for name in said.classes]
 
 
 def test_people_can_do_their_own_sums(trained, tmp_path):

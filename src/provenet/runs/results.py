@@ -12,7 +12,7 @@ from provenet.evaluation.measures import Answers, Measured, measure
 from provenet.evaluation.predictions import Predictions, load_predictions
 from provenet.evaluation.temperature import fit_temperature, with_calibrated
 from provenet.metrics import Evaluation, Totals
-from provenet.outcomes import calibration
+from provenet.outcomes import calibration, confusions, measure_classes
 from provenet.runs.scores import Scored
 from provenet.runs.watcher import Silent, Watcher
 
@@ -44,7 +44,21 @@ class Result:
             return {"images": sum(self.predicted.values())} | about
         measures = {name: number.to_dict() for name, number in self.measures.items()}
         fitted = {"temperature": self.temperature, "calibrated_error": self.calibrated_error}
-        return self.evaluation.to_dict() | {"measures": measures} | fitted | about
+        return self.evaluation.to_dict() | self._by_class() | {"measures": measures} | fitted | about
+
+    def _by_class(self) -> dict[str, Any]:
+        """Precision, recall and F1 of each class, null where they are not defined; and the confusions: true, predicted, pictures."""
+        evaluation = self.evaluation
+        if evaluation is None or evaluation.outcomes is None:
+            return {}
+        names = [score.name for score in evaluation.classes]
+        measured = measure_classes(evaluation.outcomes, len(names))
+        rows = {
+            name: {"precision": found.precision, "recall": found.recall, "f1": found.f1}
+            for name, found in zip(names, measured, strict=True)
+        }
+        mistakes = confusions(evaluation.outcomes, len(names))
+        return {"by_class": rows, "confusions": [[names[true], names[taken], images] for true, taken, images in mistakes]}
 
 
 def result_of(scored: Scored) -> Result:
@@ -99,19 +113,31 @@ def show_result(result: Result) -> str:
         width = max(map(len, result.predicted))
         lines = [f"{name:{width}}  {count:,}" for name, count in result.predicted.items() if count]
         return "\n".join([*lines, f"{sum(result.predicted.values()):,} pictures without labels, as they were named"])
-    width = max(len(score.name) for score in found.classes)
-    lines = [
-        f"{score.name:{width}}  {'none' if score.top1 is None else f'{score.top1:7.2%}':>7} of {score.images:,}" for score in found.classes
-    ]
+    lines = _class_lines(found)
     if result.measures:
         named = (("top1", "top-1"), ("balanced_accuracy", "balanced accuracy"), ("macro_f1", "F1 over classes"))
         lines.append(", ".join(f"{words} {_percent(result.measures[name])}" for name, words in named))
         sure = f"calibration error {_percent(result.measures['calibration_error'])}"
         if result.temperature is not None and result.calibrated_error is not None:
-            sure += f"; divided by a temperature of {result.temperature:.2f}: {result.calibrated_error:.2%}"
+            sure += (
+                f"; divided by a temperature of {result.temperature:.2f} (as `provenet calibrate` stores): {result.calibrated_error:.2%}"
+            )
         lines.append(f"{sure} (in brackets: where 95 % of such sets of pictures would lie)")
     lines.append(f"{found.images:,} images: top-1 {found.top1:.2%}, top-5 {found.top5:.2%}, loss {found.loss:.4f}")
     return "\n".join(lines)
+
+
+def _class_lines(found: Evaluation) -> list[str]:
+    """A line a class: its pictures, and where what became of each is known, recall, precision and F1."""
+    width = max(5, *(len(score.name) for score in found.classes))
+    if found.outcomes is None:
+        recalls = ["none" if score.top1 is None else f"{score.top1:.2%}" for score in found.classes]
+        return [f"{score.name:{width}}  {recall:>7} of {score.images:,}" for score, recall in zip(found.classes, recalls, strict=True)]
+    lines = [f"{'class':{width}}  pictures   recall  precision       F1"]
+    for score, measured in zip(found.classes, measure_classes(found.outcomes, len(found.classes)), strict=True):
+        cells = ["–" if value is None else f"{value:.2%}" for value in (measured.recall, measured.precision, measured.f1)]
+        lines.append(f"{score.name:{width}}  {score.images:8,}  {cells[0]:>7}  {cells[1]:>9}  {cells[2]:>7}")
+    return lines
 
 
 def _percent(number: Measured) -> str:
