@@ -1,0 +1,36 @@
+"""A page as a browser finds it."""
+
+import json
+from html.parser import HTMLParser
+
+
+class Page(HTMLParser):
+    """The elements of a page as a browser finds them: names with attributes, and the text of one language outside scripts."""
+
+    def __init__(self, text, language="en"):
+        super().__init__()
+        self.elements, self.words, self.scripts = [], [], []
+        self.inside, self.other = [], {"en": "zh", "zh": "en"}[language]
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "link", "img", "br", "input"):
+            self.inside.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        tag, attributes = self.inside[-1] if self.inside else ("", {})
+        if tag == "script":
+            self.scripts.append((attributes, data))
+        elif tag != "style" and not any(self.other in (other.get("class") or "").split() for _, other in self.inside):
+            self.words.append(data)
+
+
+def embedded(text):
+    (data,) = [content for attributes, content in Page(text).scripts if attributes.get("id") == "facts"]
+    return json.loads(data)
