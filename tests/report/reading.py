@@ -1,6 +1,7 @@
 """A page as a browser finds it."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 
@@ -34,3 +35,17 @@ class Page(HTMLParser):
 def embedded(text):
     (data,) = [content for attributes, content in Page(text).scripts if attributes.get("id") == "facts"]
     return json.loads(data)
+
+
+def check_languages(text):
+    """Every text is there in English and in Chinese, which has its own punctuation."""
+    english, chinese = (re.findall(rf'<span class="{name}" lang="[\w-]+">(.*?)</span>', text) for name in ("en", "zh"))
+    assert len(english) == len(chinese) > 30
+    same = {a for a, b in zip(english, chinese, strict=True) if a == b}
+    assert same <= {"top-5"}
+    assert sum(bool(re.search("[\u4e00-\u9fff]", words)) for words in chinese) >= len(chinese) - 5
+    assert not [words for words in chinese if re.search("[\u4e00-\u9fff][,:;?(]|[,:;?(][\u4e00-\u9fff]", words)]  # full-width ones
+    in_both = ("中文", "可靠性图", "首位错误率与每张图片的毫秒数")
+    seen = Page(text).text
+    assert not re.search("[\u4e00-\u9fff]", re.sub("|".join(in_both), "", seen))
+    assert all(len(re.findall(rf"data-label-{name}=", text)) == text.count("data-label-en=") for name in ("en", "zh"))

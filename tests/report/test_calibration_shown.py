@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 from made import evaluate_probabilities, make_evaluation, make_facts
-from reading import Page
+from reading import Page, check_languages
 
 from provenet.outcomes import calibration
 from provenet.report.facts import EvaluatedPart
@@ -25,6 +25,7 @@ def drawn(scale, num_pictures=2_000, seed=3):
 def shown(evaluation, language="en", **changes):
     """The section, and its text."""
     text = render_report(make_facts(("a", "b", "c", "d"), parts=[EvaluatedPart("test", evaluation)], **changes))
+    check_languages(text)
     section = re.search(r'<section id="calibration-test".*?</section>', text, re.S)[0]
     return section, Page(section, language).text
 

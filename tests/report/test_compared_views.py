@@ -4,7 +4,7 @@ import re
 
 import pytest
 from made import make_facts
-from reading import Page, embedded
+from reading import Page, check_languages, embedded
 
 from provenet.errors import SettingsError
 from provenet.report.compared import Compared, Entry
@@ -57,6 +57,7 @@ def test_a_page_says_what_the_network_was_shown():
     assert "Shown of each picture: AlexNet: corners and middle, mirrored too ten" in page.text
     assert "每张图片所看的部分： AlexNet：四角与中央，各加镜像 ten" in Page(render_report(make_facts(views="ten")), "zh").text
     assert "Shown of each picture" not in Page(render_report(make_facts())).text
+    check_languages(render_report(make_facts(state="evaluated", views="ten", compared=COMPARED)))
     assert describe_views("dense:256,384").chinese == "VGG：在整张图片上全卷积计算，加镜像；256、384 像素"
 
 

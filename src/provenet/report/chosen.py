@@ -17,7 +17,7 @@ NUM_SIDE_BY_SIDE = 3
 """Pictures of each of four kinds: one class, taken for the other, the other way, the other class."""
 NUM_TYPICAL, NUM_MISTAKEN = 2, 1
 """Examples of a class: recognised ones and the worst mistake."""
-MOST_EXAMPLES = 600
+MOST_EXAMPLES = 300
 """Of all classes together; of many classes the hardest have some."""
 
 MISTAKE_SIDE, SIDE_BY_SIDE_SIDE, EXAMPLE_SIDE = 192, 128, 64

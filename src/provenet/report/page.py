@@ -69,6 +69,7 @@ def _part_context(number: int, part: EvaluatedPart, findings: Findings) -> dict[
         "pairs": findings.pairs[:MOST_PAIRS],
         "rows": rows,
         "examples": examples,
+        "num_with_pictures": sum(row.images > 0 for row in rows),
         "num_with_examples": sum(row.number in examples for row in rows),
         "look_alikes": show_look_alikes(part.gallery, findings),
         "diagrams": [
