@@ -3,7 +3,7 @@
 python bench/report.py [FOLDER_OF_FASHION_MNIST]
 
 With the folder: its 10,000 test pictures. Without: the 1,000 embedded ones, ten times over. The network is trained for it for two
-passes over the embedded pictures. Made are the worst mistakes with their pictures, the findings and the file.
+passes over the embedded pictures. Made are the pictures that are shown, the findings and the file.
 """
 
 import json
@@ -21,7 +21,8 @@ from provenet.data.loader import Loader
 from provenet.data.sources import open_data
 from provenet.data.squares import open_squares
 from provenet.evaluation.evaluate import BATCH_SIZE, evaluate
-from provenet.report.facts import EvaluatedPart, RunFacts, gather_mistakes
+from provenet.report.facts import EvaluatedPart, RunFacts
+from provenet.report.gallery import gather_pictures
 from provenet.report.page import write_report
 from provenet.runs.train import train
 from provenet.runtime import count_cores, describe_machine, prepare_process
@@ -57,12 +58,12 @@ def main() -> None:
         seconds = []
         for _ in range(ROUNDS + 1):
             started = time.perf_counter()
-            part = EvaluatedPart("test", evaluation, gather_mistakes(evaluation, images))
+            part = EvaluatedPart("test", evaluation, gather_pictures(evaluation, images))
             write_report(folder / "report.html", replace(facts, parts=[part]))
             seconds.append(time.perf_counter() - started)
         size_bytes = (folder / "report.html").stat().st_size
     first, rounds = seconds[0], seconds[1:]
-    print(f"{images.name}: {evaluation.images:,} pictures, top-1 {evaluation.top1:.2%}, {len(part.mistakes)} mistakes shown")
+    print(f"{images.name}: {evaluation.images:,} pictures, top-1 {evaluation.top1:.2%}, {len(part.gallery.pictures)} pictures shown")
     print(
         f"first {first:.3f} s, then median {statistics.median(rounds):.3f} s ({min(rounds):.3f} to {max(rounds):.3f}, {ROUNDS} rounds); "
         f"{size_bytes:,} bytes"

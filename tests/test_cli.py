@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -74,11 +75,22 @@ def test_an_evaluation_leaves_a_report(trained, tmp_path, capsys):
     assert f"{path} shows more" in out
     text = path.read_text(encoding="utf-8")
     assert "lenet5_softmax on fashion-mini" in text
-    assert text.count("data:image/png;base64,") == 24
+    stored = re.findall(r'<image id="p0-(\d+)"', text)
+    assert text.count("data:image/png;base64,") == len(stored) == len(set(stored)) > 48
+    assert set(re.findall(r'<use href="#p0-(\d+)"', text)) == set(stored)
     quiet, _ = main(capsys, "evaluate", trained.folder, "fashion-mini", "--report", path, "--json")
     assert json.loads(quiet)["images"] == 1_000
     _, err = main(capsys, "evaluate", trained.folder, "fashion-mini", "--report", tmp_path, status=2)
     assert "expected an HTML file to write, found a folder" in err
+
+
+def test_one_network_in_several_views_leaves_its_report(trained, tmp_path, capsys):
+    path = tmp_path / "views.html"
+    out, _ = main(capsys, "evaluate", trained.folder, "fashion-mini", "--views", "center", "mirror", "--report", path)
+    assert f"{path} shows more" in out
+    text = path.read_text(encoding="utf-8")
+    assert '<section id="views"' in text
+    assert '<section id="confusion-test"' in text
 
 
 def test_predictions_as_csv_and_as_lines(trained, class_folders, capsys):

@@ -23,8 +23,8 @@ from provenet.evaluation.combine import Joined, average, fit_weights, join, sele
 from provenet.evaluation.measures import mcnemar
 from provenet.evaluation.predictions import Predictions, load_predictions
 from provenet.outcomes import wilson_interval
-from provenet.runs.compare import kept
 from provenet.runs.evaluate import score_models
+from provenet.runs.tabulate import kept
 from provenet.runtime import prepare_process
 from provenet.weights.bundle import load_bundle
 

@@ -425,7 +425,7 @@ def evaluate(
         from_: A table that --predictions has written, instead of networks and data: the same sums again.
         split: Which part; by default test, else val, else all.
         predictions: A table to write, .csv or .parquet: the probability of every class for each picture.
-        report: An HTML file to write: confusions, calibration and the worst mistakes as pictures, or what was compared, in one page.
+        report: An HTML file to write: confusions, look-alikes, calibration, mistakes as pictures, views compared; or several networks.
         skip_broken: Go on without pictures that cannot be decoded, and say how many.
         device: Where to compute.
         json: Print the result as JSON, with fractions between 0 and 1.

@@ -1,4 +1,4 @@
-"""What became of each picture, and what follows from it: confusion, precision and recall, calibration, the worst mistakes.
+"""What became of each picture, and what follows from it: confusion, look-alikes, precision and recall, calibration, mistakes.
 
 Letters: N pictures, K classes, M bins.
 """
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 NUM_BINS = 15  # as in Guo et al. 2017, table 1
+LEAST_MIXED_UP = 2
+"""Pictures of two classes that must have been taken for the other, for the two to be called look-alikes."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Outcomes:
     """The probability of the true class, float32 [N]."""
     calibrated: Tensor | None = None
     """The probability of the predicted class at a temperature that was fitted to other pictures, float32 [N]."""
+    temperature: Tensor | None = None
+    """That temperature, float32 [N]."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,6 +92,40 @@ def confusions(outcomes: Outcomes, num_classes: int) -> list[Confusion]:
     cells, counts = torch.unique(outcomes.labels[is_mistake] * num_classes + outcomes.predicted[is_mistake], return_counts=True)
     pairs = [Confusion(cell // num_classes, cell % num_classes, count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)]
     return sorted(pairs, key=lambda pair: (-pair.images, pair.true, pair.predicted))
+
+
+class LookAlikes(NamedTuple):
+    """Two classes of which pictures were taken for the other."""
+
+    one: int
+    other: int
+    one_as_other: int
+    """Pictures of `one` that were taken for `other`."""
+    other_as_one: int
+    images: int
+    """All pictures of both."""
+
+    @property
+    def mixed_up(self) -> int:
+        """In both directions."""
+        return self.one_as_other + self.other_as_one
+
+    @property
+    def at_least(self) -> float:
+        """The part that is mixed up, as far as these pictures are sure of it: the lower end of its 95 % interval."""
+        return wilson_interval(self.mixed_up, self.images)[0]
+
+
+def look_alikes(outcomes: Outcomes, num_classes: int) -> list[LookAlikes]:
+    """The pairs of classes that are mixed up, both directions together, by (n_ab + n_ba) / (n_a + n_b): the largest first.
+
+    What is compared is the lower end of that fraction's interval, so that one mistake among three pictures does not lead; ties by class.
+    """
+    counts = torch.bincount(outcomes.labels, minlength=num_classes).tolist()
+    taken = {(found.true, found.predicted): found.images for found in confusions(outcomes, num_classes)}
+    pairs = sorted({(min(cell), max(cell)) for cell in taken})
+    found = [LookAlikes(a, b, taken.get((a, b), 0), taken.get((b, a), 0), counts[a] + counts[b]) for a, b in pairs]
+    return sorted((pair for pair in found if pair.mixed_up >= LEAST_MIXED_UP), key=lambda pair: -pair.at_least)
 
 
 @dataclass(frozen=True)
@@ -177,6 +215,13 @@ def worst_mistakes(outcomes: Outcomes, count: int) -> list[int]:
     """The places of the wrong pictures to whose true class the network gave the lowest probability; ties by place."""
     wrong = (~outcomes.is_right).nonzero()[:, 0]
     order = outcomes.own[wrong].sort(stable=True).indices[:count]
+    return wrong[order].tolist()  # type: ignore[no-any-return]
+
+
+def surest_mistakes(outcomes: Outcomes, count: int) -> list[int]:
+    """The places of the wrong pictures of whose wrong class the network was surest; ties by place."""
+    wrong = (~outcomes.is_right).nonzero()[:, 0]
+    order = outcomes.confidence[wrong].sort(stable=True, descending=True).indices[:count]
     return wrong[order].tolist()  # type: ignore[no-any-return]
 
 

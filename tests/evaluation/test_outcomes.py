@@ -9,11 +9,14 @@ from provenet.metrics import Totals
 from provenet.outcomes import (
     Bin,
     Confusion,
+    LookAlikes,
     Outcomes,
     calibration,
     confusion_matrix,
     confusions,
+    look_alikes,
     measure_classes,
+    surest_mistakes,
     wilson_interval,
     worst_mistakes,
 )
@@ -74,6 +77,41 @@ def test_the_worst_mistakes_are_by_own_probability_then_place():
     assert worst_mistakes(OUTCOMES, 1) == [4]
     right = Outcomes(LABELS, LABELS, CONFIDENCE, OWN)
     assert worst_mistakes(right, 24) == []
+
+
+def test_the_surest_mistakes_are_by_confidence_then_place():
+    assert surest_mistakes(OUTCOMES, 24) == [4, 2, 5]  # 0.95, and 0.6 twice; the worst ones come as 4, 5, 2
+    assert surest_mistakes(OUTCOMES, 1) == [4]
+    assert surest_mistakes(Outcomes(LABELS, LABELS, CONFIDENCE, OWN), 24) == []
+
+
+def taken(*rows):
+    """Outcomes of (true class, class it was taken for, how many pictures)."""
+    labels = torch.tensor([true for true, _, count in rows for _ in range(count)])
+    predicted = torch.tensor([taken for _, taken, count in rows for _ in range(count)])
+    nothing = torch.zeros(len(labels))
+    return Outcomes(labels, predicted, nothing, nothing)
+
+
+def test_look_alikes_count_both_directions():
+    """Of 10 + 10 pictures of 0 and 1 five are mixed up, of 10 + 20 of 0 and 2 six: 5/20 is more than 6/30."""
+    found = look_alikes(taken((0, 0, 3), (0, 1, 1), (0, 2, 6), (1, 1, 6), (1, 0, 4), (2, 2, 20)), 3)
+    assert found == [LookAlikes(0, 1, 1, 4, 20), LookAlikes(0, 2, 6, 0, 30)]
+    assert [pair.mixed_up / pair.images for pair in found] == [0.25, 0.2]
+    assert found[0].at_least == wilson_interval(5, 20)[0] > wilson_interval(6, 30)[0] == found[1].at_least
+
+
+def test_few_pictures_do_not_make_look_alikes():
+    """Two of three is more than 40 of 100, but as far as is sure (0.21) less than that (0.31); one picture alone says nothing."""
+    many, few = (0, 1, 40), (2, 3, 2)
+    found = look_alikes(taken((0, 0, 30), many, (1, 1, 30), few, (3, 3, 1), (4, 5, 1), (5, 4, 0), (-1, -1, 0)), 6)
+    assert [(pair.one, pair.other) for pair in found] == [(0, 1), (2, 3)]
+    assert look_alikes(taken((0, 0, 5), (1, 1, 5)), 2) == []
+
+
+def test_ties_of_look_alikes_are_by_class():
+    pairs = look_alikes(taken((5, 2, 2), (2, 2, 2), (3, 0, 2), (0, 0, 2), (4, 1, 1), (1, 4, 1), (1, 1, 1), (4, 4, 1)), 6)
+    assert [(pair.one, pair.other, pair.one_as_other, pair.other_as_one) for pair in pairs] == [(0, 3, 0, 2), (1, 4, 1, 1), (2, 5, 0, 2)]
 
 
 def test_intervals_published():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from provenet.evaluation.evaluate import evaluate
-from provenet.evaluation.temperature import LEAST, LEAST_TO_CALIBRATE, MOST, cross_fitted, fit_temperature
+from provenet.evaluation.temperature import LEAST, LEAST_TO_CALIBRATE, MOST, cross_fitted, fit_temperature, temperatures_of_others
 from provenet.outcomes import calibration
 from provenet.training.settings import TrainingSettings
 from provenet.training.state import TrainingState
@@ -61,6 +61,9 @@ def test_an_evaluation_keeps_how_sure_its_answers_are_when_calibrated():
     assert torch.allclose(outcomes.calibrated.double(), expected, atol=1e-6)
     assert torch.equal(outcomes.when_calibrated.predicted, outcomes.predicted)
     assert calibration(outcomes.when_calibrated).error < calibration(outcomes).error / 2
+    even, odd = fit_temperature(logits[0::2], labels[0::2]), fit_temperature(logits[1::2], labels[1::2])
+    assert outcomes.temperature.tolist() == pytest.approx([odd, even] * 200)  # of the others
+    assert torch.equal(temperatures_of_others(logits, labels).float(), outcomes.temperature)
 
 
 def test_few_pictures_tell_nothing_of_a_temperature():

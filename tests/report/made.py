@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from PIL import Image
 
+from provenet.data.index import ImageSet
+from provenet.data.pictures import PixelArray
+from provenet.evaluation.temperature import with_calibrated
 from provenet.metrics import Totals
-from provenet.report.facts import EvaluatedPart, Mistake, RunFacts
+from provenet.report.facts import EvaluatedPart, RunFacts
+from provenet.report.gallery import gather_pictures
 
 HOSTILE = "</script><img src=x onerror=\"document.title='broken'\"><b>{{7*7}}</b>"
 SETTINGS = {"run": {"data": "toys", "model": "lenet5"}, "training": {"epochs": 4.0, "loss": "cross_entropy"}}
@@ -20,27 +23,32 @@ def make_evaluation(classes, rows):
     sure = torch.tensor([row[2] for row in rows], dtype=torch.float64)
     probabilities = ((1 - sure) / (num_classes - 1))[:, None].repeat(1, num_classes)
     probabilities[torch.arange(len(rows)), taken] = sure
-    totals = Totals(num_classes)
-    totals.add(probabilities.log(), true)
-    return totals.result(classes)
+    return evaluate_probabilities(classes, true, probabilities)
 
 
-def make_mistakes(evaluation, count=4, side=28):
-    """Mistakes with pictures, without a data set."""
+def evaluate_probabilities(classes, true, probabilities):
+    """Of the probability of each class for each picture; calibrated too, where there are enough of them."""
+    true, logits = torch.as_tensor(true), torch.as_tensor(probabilities, dtype=torch.float64).log()
+    totals = Totals(len(classes))
+    totals.add(logits, true)
+    return with_calibrated(totals.result(classes), logits)
+
+
+def make_images(evaluation, side=28):
+    """As many pictures of noise as were evaluated, none like another."""
     outcomes = evaluation.outcomes
-    wrong = (outcomes.predicted != outcomes.labels).nonzero()[:, 0].tolist()[:count]
-    return [
-        Mistake(
-            place=place,
-            name=f"folder/{evaluation.classes[outcomes.labels[place]].name}.png",
-            true=evaluation.classes[outcomes.labels[place]].name,
-            predicted=evaluation.classes[outcomes.predicted[place]].name,
-            confidence=float(outcomes.confidence[place]),
-            own=float(outcomes.own[place]),
-            picture=Image.fromarray(np.random.default_rng(place).integers(0, 255, (side, side, 3), dtype=np.uint8)) if number else None,
-        )
-        for number, place in enumerate(wrong)
-    ]
+    pixels = np.random.default_rng(0).integers(0, 255, (len(outcomes), side, side, 3), dtype=np.uint8)
+    return ImageSet("folder", tuple(score.name for score in evaluation.classes), outcomes.labels.numpy(), PixelArray(pixels, "folder"))
+
+
+def make_gallery(evaluation, side=28, gone=()):
+    """The pictures of an evaluation, without a data set: files that are named after their class, of which some have gone."""
+    gallery = gather_pictures(evaluation, make_images(evaluation, side))
+    found = {
+        place: replace(shown, name=f"folder/{shown.true}.png", picture=None if place in gone else shown.picture)
+        for place, shown in gallery.pictures.items()
+    }
+    return replace(gallery, pictures=found)
 
 
 def make_events(num_epochs=4, steps_an_epoch=100, step_event_every=50):
@@ -60,8 +68,8 @@ def make_events(num_epochs=4, steps_an_epoch=100, step_event_every=50):
 SIX_ROWS = [(0, 0, 0.9), (0, 0, 0.8), (0, 1, 0.7), (1, 1, 0.6), (1, 0, 0.95), (2, 1, 0.5)]
 
 
-def make_facts(classes=("cat", "dog", "fox"), rows=SIX_ROWS, state="ended", **changes):
-    """A run over three classes and six pictures, half of them right."""
+def make_facts(classes=("cat", "dog", "fox"), rows=SIX_ROWS, state="ended", gone=(2,), **changes):
+    """A run over three classes and six pictures, half of them right; the file of one has gone."""
     evaluation = make_evaluation(classes, rows)
     counts = {name: sum(true == k for true, _, _ in rows) for k, name in enumerate(classes)}
     facts = RunFacts(
@@ -78,7 +86,7 @@ def make_facts(classes=("cat", "dog", "fox"), rows=SIX_ROWS, state="ended", **ch
         started="2026-01-02T03:04:05+00:00",
         finished="2026-01-02T03:05:45+00:00",
         seconds=100.0,
-        parts=[EvaluatedPart("test", evaluation, make_mistakes(evaluation))],
+        parts=[EvaluatedPart("test", evaluation, make_gallery(evaluation, gone=gone))],
     )
     return replace(facts, **changes)
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from made import HOSTILE, make_evaluation, make_events, make_facts, make_mistakes, make_random_rows
+from made import HOSTILE, evaluate_probabilities, make_evaluation, make_events, make_facts, make_gallery, make_random_rows
 
+from provenet.report.compared import Compared, Entry
 from provenet.report.facts import EvaluatedPart
 from provenet.report.page import write_report
 
@@ -51,7 +52,7 @@ def pages(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     val = make_evaluation(("cat", "dog", "fox"), [(0, 0, 0.9), (1, 1, 0.8), (2, 0, 0.7)])
     facts = make_facts(events=[*make_events()[:-4], {"event": "resume", "step": 200}, *make_events()[6:]])
-    facts = replace(facts, parts=[*facts.parts, EvaluatedPart("val", val, make_mistakes(val))])
+    facts = replace(facts, parts=[*facts.parts, EvaluatedPart("val", val, make_gallery(val))])
     write_report(folder / "run.html", facts)
     classes = tuple(f"a class with a rather long name {k}" for k in range(120))
     many = make_facts(classes, [*make_random_rows(120, 2_000), *[(7, 9, 0.9)] * 60])
@@ -60,10 +61,26 @@ def pages(tmp_path_factory) -> Path:
     write_report(folder / "begun.html", make_facts(state="running", parts=[], events=[], settings={}, data={}, machine={}, versions={}))
     write_report(folder / "running.html", make_facts(state="running", events=make_events(num_epochs=2)))
     write_report(folder / "two.html", make_facts(("no", "yes"), [(0, 0, 0.9), (1, 0, 0.8), (1, 1, 0.7)], state="evaluated", events=[]))
+    write_report(folder / "views.html", make_facts(state="evaluated", events=[], views="ten", compared=COMPARED))
+    mixed = evaluate_probabilities(("ant", "bee", "cat"), TRUE * 20, PROBABILITIES * 20)
+    write_report(folder / "mixed.html", make_facts(("ant", "bee", "cat"), parts=[EvaluatedPart("test", mixed, make_gallery(mixed))]))
+    write_report(folder / "single.html", make_facts(("no", "yes"), [(0, 1, 0.9)], gone=(), state="evaluated", events=[]))
     return folder
 
 
-KINDS = ("run", "many", "hostile", "begun", "running", "two")
+KINDS = ("run", "many", "hostile", "begun", "running", "two", "views", "mixed", "single")
+TRUE = [0, 0, 0, 1, 1, 2, 2]
+PROBABILITIES = [[0.9, 0.05, 0.05], [0.1, 0.6, 0.3], [0.3, 0.65, 0.05], [0.55, 0.25, 0.2], [0.1, 0.8, 0.1], [0.48, 0.47, 0.05]]
+PROBABILITIES += [[0.05, 0.05, 0.9]]
+COMPARED = Compared(
+    data_name="toys",
+    num_images=1_000,
+    num_classes=10,
+    entries=tuple(
+        Entry(network="n", views=views, top1=top1, top5=1, interval=(top1 - 0.02, top1 + 0.02), passes=1, milliseconds=cost, chance=chance)
+        for views, top1, cost, chance in (("ten", 0.8, 10, None), ("center", 0.7, 1, 0.01), ("dense:256,384", 0.75, 5, 0.2))
+    ),
+)
 
 
 @contextmanager
@@ -152,11 +169,11 @@ def test_the_system_is_followed_until_the_button_is_used(browser, pages):
 def test_the_language_follows_the_browser_and_the_button(browser, pages):
     with opened(browser, pages / "run.html", language="zh-CN") as page:
         assert page.locator("html").get_attribute("lang") == "zh-CN"
-        assert shown(page, "Worst mistakes", "最严重的错误") == (False, True)
+        assert shown(page, "Look-alike classes", "相似类别") == (False, True)
         assert "训练" in page.locator(".values").first.text_content()
         page.click("#language")
         assert page.locator("html").get_attribute("lang") == "en"
-        assert shown(page, "Worst mistakes", "最严重的错误") == (True, False)
+        assert shown(page, "Look-alike classes", "相似类别") == (True, False)
         assert "training" in page.locator(".values").first.text_content()
         assert page.locator("#theme").get_attribute("aria-label") == "Light or dark"
         page.reload()
@@ -193,12 +210,12 @@ def test_sorting(browser, pages):
         assert column(0) == ["fox", "dog", "cat"]
         head.nth(2).focus()
         page.keyboard.press("Enter")
-        assert column(2) == ["33.3%", "66.7%", "–"]  # what is not defined comes last
+        assert column(3) == ["33.3%", "66.7%", "–"]  # what is not defined comes last
         page.keyboard.press("Enter")
-        assert column(2) == ["66.7%", "33.3%", "–"]
+        assert column(3) == ["66.7%", "33.3%", "–"]
         assert page.locator("th[aria-sort]:visible").count() == 1
         head.nth(1).click()
-        assert column(1) == ["3", "2", "1"]
+        assert column(2) == ["3", "2", "1"]
 
 
 def test_the_parts_are_switched(browser, pages):
@@ -211,6 +228,101 @@ def test_the_parts_are_switched(browser, pages):
         assert page.locator(".contents a[data-section=classes]").get_attribute("href") == "#classes-val"
         page.emulate_media(media="print")
         assert page.locator("#confusion-test").is_visible()
+
+
+def test_the_order_of_the_mistakes_is_switched(browser, pages):
+    """Of 20 wrong pictures of each of four kinds the 24 worst are of one kind and four of another; the surest are others."""
+
+    def confidences():
+        return [float(text[:-1]) for text in page.locator("#mistakes-test li:visible .taken small").all_text_contents()]
+
+    with opened(browser, pages / "mixed.html") as page:
+        assert confidences() == [48.0] * 20 + [60.0] * 4
+        assert shown(page, "Worst", "最严重") == (True, False)
+        assert not page.locator("[data-of-order=surest]").is_visible()
+        page.get_by_role("button", name="Most confident").focus()
+        page.keyboard.press("Enter")
+        assert confidences() == [65.0] * 20 + [60.0] * 4
+        assert page.locator("[data-of-order=surest]").is_visible()
+        assert "4 of these 24 are among the worst" in page.locator("[data-of-order=surest]").text_content()
+        assert page.get_by_role("button", name="Most confident").get_attribute("aria-pressed") == "true"
+        page.reload()
+        assert confidences() == [65.0] * 20 + [60.0] * 4  # a page that reads itself again stays as it was
+        page.get_by_role("button", name="Worst").click()
+        assert confidences() == [48.0] * 20 + [60.0] * 4
+
+
+IS_DRAWN = """async (node) => {
+  const stored = document.querySelector(node.querySelector("use").getAttribute("href"));
+  const picture = new Image();
+  picture.src = stored.getAttribute("href");
+  await picture.decode();
+  const box = node.getBoundingClientRect();
+  return [picture.naturalWidth, Math.round(box.width) === Math.round(box.height) && box.width > 20];
+}"""
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_pictures_are_seen_wherever_they_are_shown(browser, pages, viewport):
+    with opened(browser, pages / "mixed.html", viewport=viewport) as page:
+        for place, count in (("#mistakes-test li:visible", 24), ("#look-alikes-test .thumb", 21), ("#classes-test .thumb", 9)):
+            found = page.locator(f"{place} svg.picture")
+            assert found.count() == count, place
+            for node in found.all()[:4]:
+                assert node.evaluate(IS_DRAWN) == [28, True]
+                assert node.evaluate(SEEN) > 50, place
+
+
+SEEN = """(node) => { // how far what is at its middle is this node
+  node.scrollIntoView({block: "center", behavior: "instant"});
+  const box = node.getBoundingClientRect(), at = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+  return at && node.contains(at) || at === node.querySelector("use") ? 100 : 0;
+}"""
+
+
+def test_without_scripts_every_picture_is_there(browser, pages):
+    context = browser.new_context(java_script_enabled=False, viewport=WIDE)
+    page = context.new_page()
+    page.goto((pages / "mixed.html").as_uri())
+    assert page.locator("#mistakes-test li:visible").count() == 44
+    assert not page.locator(".orders").is_visible()
+    for order in ("worst", "surest"):
+        assert page.locator(f"[data-of-order={order}]").is_visible()
+    assert page.locator("#look-alikes-test .thumb:visible").count() == 21
+    label = page.locator("#classes-test .thumb").first.get_attribute("aria-label")
+    assert label.startswith("folder/")
+    context.close()
+
+
+def test_the_labels_of_pictures_follow_the_language(browser, pages):
+    with opened(browser, pages / "mixed.html", language="zh-CN") as page:
+        thumb = page.locator("#look-alikes-test .thumb.wrong").first
+        assert thumb.get_attribute("aria-label") == "folder/ant.png：被认成 bee，65.0%"
+        assert thumb.get_attribute("title") == thumb.get_attribute("aria-label")
+        page.click("#language")
+        assert thumb.get_attribute("aria-label") == "folder/ant.png: taken for bee, 65.0%"
+
+
+def test_views_are_compared_in_a_chart(browser, pages):
+    with opened(browser, pages / "views.html", theme="dark") as page:
+        marks = {mark.text_content().split()[-1]: mark.locator("circle").bounding_box() for mark in page.locator("#views g.mark").all()}
+        assert list(marks) == ["ten", "center", "dense:256,384"]
+        assert marks["center"]["x"] < marks["dense:256,384"]["x"] < marks["ten"]["x"]  # cheaper is further left
+        assert marks["center"]["y"] < marks["dense:256,384"]["y"] < marks["ten"]["y"]  # and lower is better
+        assert page.locator(".contents a[href='#views']").is_visible()
+
+
+def test_both_diagrams_tell_their_bins(browser, pages):
+    with opened(browser, pages / "mixed.html") as page:
+        figures = page.locator("#calibration-test .reliability")
+        assert figures.locator("h3").all_text_contents() == ["Before校准前", "After: divided by a temperature校准后：除以温度"]
+        said = []
+        for figure in figures.all():
+            figure.locator(".bin").last.focus()
+            said.append(figure.locator(".readout").text_content())
+        assert said[0].endswith("claims 90.0%, right in 100.0%")
+        assert said[1] != said[0]
+        assert "claims" in said[1]
 
 
 def test_values_under_the_pointer_and_by_keyboard(browser, pages):
@@ -284,9 +396,9 @@ def test_a_running_report_reads_itself_again_and_stays_where_it_was(browser, pag
     page.evaluate("scrollTo({top: 700, behavior: 'instant'})")
     page.locator("#curves summary").evaluate("(summary) => summary.click()")
     write_report(path, make_facts(state="running", title="written again"))
-    page.clock.run_for(29_000)
+    page.clock.run_for(24_000)
     assert page.locator("h1").text_content() == "lenet5 on toys"
-    page.clock.run_for(2_000)
+    page.clock.run_for(7_000)
     page.get_by_role("heading", name="written again").wait_for()
     assert page.evaluate("scrollY") == 700
     assert page.locator("#curves details").evaluate("(fold) => fold.open")
@@ -305,9 +417,10 @@ def test_print_is_light_and_whole(browser, pages):
         assert page.pdf().startswith(b"%PDF")
 
 
-def test_text_can_be_read(browser, pages):
+@pytest.mark.parametrize("kind", ["run", "views", "mixed"])
+def test_text_can_be_read(browser, pages, kind):
     """WCAG AA: 4.5 to 1 between each text and what is behind it, in both themes."""
-    with opened(browser, pages / "run.html") as page:
+    with opened(browser, pages / f"{kind}.html") as page:
         for theme in ("light", "dark"):
             assert page.locator("html").get_attribute("data-theme") == theme
             checked, weak = page.evaluate(CONTRAST)

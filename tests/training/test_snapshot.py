@@ -254,6 +254,7 @@ MOMENTUM = "optimizer.body.0.weight.momentum_buffer"
         (lambda s: s.tensors.pop("random.cpu"), "expected the state of the random generator, found none"),
         (lambda s: s.tensors.update({"random.cpu": torch.zeros(3)}), "cpu of the random generator"),
         (lambda s: s.tensors.update({"outcomes.labels": torch.zeros(6, dtype=torch.int64)}), "best evaluation"),
+        (lambda s: s.tensors.update({"outcomes.temperature": torch.zeros(9)}), "best evaluation"),
         (lambda s: s.facts.update(num_steps=11), "a run of 10 steps, found format 1 and 11 steps"),
         (lambda s: s.facts.update(format_version=2), "found format 2"),
         (lambda s: s.facts.pop("seen"), "'seen' is missing"),

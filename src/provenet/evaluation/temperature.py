@@ -49,14 +49,19 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def cross_fitted(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits [N, K] at the temperatures of pictures other than themselves: every second one's is fitted to the others."""
-    scaled = logits.double().clone()
+    """Logits [N, K] at the temperatures of pictures other than themselves."""
+    return logits.double() / temperatures_of_others(logits, labels)[:, None]
+
+
+def temperatures_of_others(logits: Tensor, labels: Tensor) -> Tensor:
+    """For each picture a temperature that it had no part in, float64 [N]: that of every second one is fitted to the others."""
+    found = torch.ones(len(labels), dtype=torch.float64)
     is_even = torch.arange(len(labels)) % 2 == 0
     for chosen in (is_even, ~is_even):
         others = ~chosen
         if chosen.any() and others.any():
-            scaled[chosen] /= fit_temperature(logits[others], labels[others])
-    return scaled
+            found[chosen] = fit_temperature(logits[others], labels[others])
+    return found
 
 
 def with_calibrated(evaluation: Evaluation, logits: Tensor) -> Evaluation:
@@ -64,9 +69,10 @@ def with_calibrated(evaluation: Evaluation, logits: Tensor) -> Evaluation:
     outcomes = evaluation.outcomes
     if outcomes is None or len(outcomes) < LEAST_TO_CALIBRATE:
         return evaluation
-    scaled = cross_fitted(logits, outcomes.labels)
-    confidence = torch.cat([some.softmax(1).amax(1).float() for some in torch.split(scaled, ROWS_AT_ONCE)])
-    return replace(evaluation, outcomes=replace(outcomes, calibrated=confidence))
+    found = temperatures_of_others(logits, outcomes.labels)
+    rows = zip(torch.split(logits, ROWS_AT_ONCE), torch.split(found[:, None], ROWS_AT_ONCE), strict=True)
+    confidence = torch.cat([(some.double() / temperatures).softmax(1).amax(1).float() for some, temperatures in rows])
+    return replace(evaluation, outcomes=replace(outcomes, calibrated=confidence, temperature=found.float()))
 
 
 def _slope(logits: Tensor, labels: Tensor, inverse: float) -> tuple[float, float]:

@@ -176,7 +176,8 @@ def draw_chart(compared: Compared, width: int = 760, height: int = 440) -> Chart
             anchor=label.anchor,
             colour=-1 if entry.is_average else colours[entry.network] % COLOURS,
             is_frontier=compared.is_frontier(entry),
-            title=f"{entry.network}, {entry.views}: wrong {1 - entry.top1:.2%}, {entry.milliseconds:.2f} ms an image",
+            title=f"{entry.network + ', ' if len(legend) > 1 else ''}{entry.views}: "
+            f"wrong {1 - entry.top1:.2%}, {entry.milliseconds:.2f} ms an image",
         )
         for entry, (x, y), label in zip(entries, places, labels, strict=True)
     ]

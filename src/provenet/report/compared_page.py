@@ -1,7 +1,11 @@
-"""The page of a comparison: error against cost as a picture, the table, and what each kind of views is."""
+"""The page of a comparison: error against cost as a picture, the table, and what each kind of views is.
+
+What is compared of one network alone is a part of its report.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from provenet.evaluation.views import find_views
 from provenet.files import write_whole
@@ -28,14 +32,29 @@ def write_comparison(path: Path, compared: Compared) -> None:
 
 def render_comparison(compared: Compared) -> str:
     """The page as text."""
-    names = list(dict.fromkeys(entry.views for entry in compared.entries))
-    context = {
+    read_by_scripts = {"state": "evaluated", "reload_seconds": 0, "curves": asdict(draw_curves([])), "classes": [], "parts": []}
+    return render("compared.html", f"Views and networks on {compared.data_name}", show_comparison(compared), read_by_scripts)
+
+
+def show_comparison(compared: Compared) -> dict[str, Any]:
+    """What the templates show of it."""
+    return {
         "compared": compared,
-        "first": compared.entries[0],
-        "best": compared.best,
         "rows": [(entry, cells(entry, compared.num_classes)) for entry in compared.entries],
         "chart": draw_chart(compared),
-        "about": [(name, find_views(name).about, IN_CHINESE[name.partition(":")[0]]) for name in names],
+        "about": [describe_views(name) for name in dict.fromkeys(entry.views for entry in compared.entries)],
     }
-    read_by_scripts = {"state": "evaluated", "reload_seconds": 0, "curves": asdict(draw_curves([])), "classes": [], "parts": []}
-    return render("compared.html", f"Views and networks on {compared.data_name}", context, read_by_scripts)
+
+
+class AboutViews(NamedTuple):
+    """What a kind of views is, in both languages."""
+
+    name: str
+    about: str
+    chinese: str
+
+
+def describe_views(name: str) -> AboutViews:
+    """Of a name of evaluation/views.py, sizes included."""
+    plain, colon, sizes = name.partition(":")
+    return AboutViews(name, find_views(name).about, IN_CHINESE[plain] + (f"；{sizes.replace(',', '、')} 像素" if colon else ""))

@@ -1,42 +1,14 @@
-"""What a report tells: the facts of a run or an evaluation, and its worst mistakes with their pictures."""
+"""What a report tells: the facts of a run or of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-from PIL import Image
-
-from provenet.data.index import ImageSet
-from provenet.data.pictures import PixelArray
-from provenet.data.threads import decoding_threads
-from provenet.errors import ImageError
 from provenet.metrics import Evaluation
-from provenet.outcomes import worst_mistakes
-from provenet.runtime import count_cores
-
-LARGEST_SIDE_PIXELS = 192
-"""Of a picture in the report; smaller ones are kept as they are."""
-NUM_MISTAKES = 24
+from provenet.report.compared import Compared
+from provenet.report.gallery import Gallery
 
 State = Literal["running", "ended", "stopped", "evaluated"]
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A picture that was taken for something else."""
-
-    place: int
-    """Its number among the evaluated pictures."""
-    name: str
-    """Its file relative to the folder of the data, or its place in an array."""
-    true: str
-    predicted: str
-    confidence: float
-    own: float
-    """The probability of its true class."""
-    picture: Image.Image | None
-    """None where the file has gone meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +17,7 @@ class EvaluatedPart:
 
     split: str
     evaluation: Evaluation
-    mistakes: Sequence[Mistake] = ()
+    gallery: Gallery = field(default_factory=Gallery)
     num_trained_on: int = 0
     """So many of these pictures the network was trained on; then they are no measure of what it does with new ones."""
 
@@ -75,51 +47,14 @@ class RunFacts:
     finished: str | None = None
     seconds: float | None = None
     parts: Sequence[EvaluatedPart] = ()
+    views: str = "center"
+    """What the network was shown of each picture, a name of evaluation/views.py."""
+    compared: Compared | None = None
+    """The same network in several views, `views` the first of them."""
+    temperature: float = 1.0
+    """Of the bundle: what its logits were divided by."""
 
     @property
     def ordered_parts(self) -> list[EvaluatedPart]:
         """The test pictures first: they chose nothing, so they tell the truth."""
         return sorted(self.parts, key=lambda part: part.split != "test")
-
-
-def gather_mistakes(evaluation: Evaluation, images: ImageSet, count: int = NUM_MISTAKES) -> list[Mistake]:
-    """The worst mistakes of an evaluation of `images`, in that order, with small pictures."""
-    outcomes = evaluation.outcomes
-    if outcomes is None:
-        return []
-    places = worst_mistakes(outcomes, count)
-    chosen = images.select(np.array(places, dtype=np.int64))
-    names = _names(chosen)
-    with decoding_threads(count_cores()) as threads:
-        waiting = [threads.start(_small_picture, chosen, row) for row in range(len(chosen))]
-        pictures = [threads.wait_for(future) for future in waiting]
-    return [
-        Mistake(
-            place=place,
-            name=names[row],
-            true=evaluation.classes[int(outcomes.labels[place])].name,
-            predicted=evaluation.classes[int(outcomes.predicted[place])].name if outcomes.predicted[place] >= 0 else "",
-            confidence=float(outcomes.confidence[place]),
-            own=float(outcomes.own[place]),
-            picture=pictures[row],
-        )
-        for row, place in enumerate(places)
-    ]
-
-
-def _names(images: ImageSet) -> list[str]:
-    """Relative, since a report is sent to others."""
-    if isinstance(images.pictures, PixelArray):
-        return [images.pictures.where(row) for row in range(len(images))]
-    return images.pictures.keys()
-
-
-def _small_picture(images: ImageSet, row: int) -> Image.Image | None:
-    """The whole picture and not only the square of it that the network saw; None where it cannot be read any more."""
-    pictures = images.pictures
-    try:
-        picture = pictures.picture(row) if isinstance(pictures, PixelArray) else pictures.rgb(row, at_least_pixels=LARGEST_SIDE_PIXELS)
-    except ImageError:
-        return None
-    picture.thumbnail((LARGEST_SIDE_PIXELS, LARGEST_SIDE_PIXELS))
-    return picture

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from provenet.evaluation.temperature import LEAST, MOST
 from provenet.metrics import Evaluation
-from provenet.outcomes import Calibration, calibration, confusions, measure_classes, wilson_interval
+from provenet.outcomes import Calibration, LookAlikes, Outcomes, calibration, confusions, look_alikes, measure_classes, wilson_interval
 
 Verdict = Literal["over", "under", "mixed", "fair", "unclear"]
 FAIR_ERROR = 0.02
 """A calibration error that nobody would notice."""
+SMALL_GAIN = 0.01
+"""In the calibration error: what is less is not worth a temperature."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,15 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """The network when its logits are divided by a temperature; each half of the pictures by what was fitted to the other."""
+
+    calibration: Calibration
+    temperatures: tuple[float, float]
+    """The lesser and the greater; both halves would say the same of enough pictures."""
+
+
+@dataclass(frozen=True)
 class Findings:
     """One evaluation in numbers. Without the outcomes of each picture some of them are missing."""
 
@@ -56,6 +68,10 @@ class Findings:
     cells: list[tuple[int, int, int]]
     """The confusion matrix without its zeros: true class, predicted class, pictures."""
     calibration: Calibration | None
+    calibrated: Calibrated | None
+    """None where there are too few pictures to fit a temperature to."""
+    look_alikes: list[LookAlikes]
+    """The pairs that are mixed up most, both directions together."""
 
     @property
     def is_better_than_guessing(self) -> bool:
@@ -66,6 +82,13 @@ class Findings:
     def weakest(self) -> list[ClassRow]:
         """The classes with pictures, the hardest first."""
         return sorted((row for row in self.classes if row.f1 is not None), key=lambda row: (row.f1 or 0.0, row.number))
+
+    @property
+    def helps_to_calibrate(self) -> bool:
+        """Whether a temperature makes the calibration error smaller by something, on pictures that it was not fitted to."""
+        if self.calibration is None or self.calibrated is None:
+            return False
+        return self.calibration.error - self.calibrated.calibration.error >= SMALL_GAIN
 
     @property
     def verdict(self) -> Verdict | None:
@@ -113,7 +136,18 @@ def find(evaluation: Evaluation) -> Findings:
         pairs=pairs,
         cells=cells,
         calibration=calibration(outcomes) if outcomes is not None else None,
+        calibrated=_when_calibrated(outcomes) if outcomes is not None else None,
+        look_alikes=look_alikes(outcomes, len(scores)) if outcomes is not None else [],
     )
+
+
+def _when_calibrated(outcomes: Outcomes) -> Calibrated | None:
+    """None too where no temperature is best, since every picture of a half is right, or nothing was learnt."""
+    calibrated = outcomes.when_calibrated
+    if calibrated is None or outcomes.temperature is None:
+        return None
+    least, most = float(outcomes.temperature.min()), float(outcomes.temperature.max())
+    return Calibrated(calibration(calibrated), (least, most)) if least > 1.01 * LEAST and most < 0.99 * MOST else None
 
 
 def share(correct: int, images: int) -> tuple[int, int]:

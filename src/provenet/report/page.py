@@ -4,17 +4,15 @@ Names of classes and files come from strangers: the templates escape them, what 
 the browser is told to run only the scripts whose digests the page names.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from provenet.files import write_whole
-from provenet.outcomes import Bin
+from provenet.outcomes import Calibration
+from provenet.report.arranged import show_examples, show_look_alikes, show_mistakes
 from provenet.report.circumstances import MOST_CLASS_ROWS, show_data, show_settings
+from provenet.report.compared_page import describe_views, show_comparison
 from provenet.report.curves import Curves, draw_curves
 from provenet.report.facts import EvaluatedPart, RunFacts
 from provenet.report.findings import ClassRow, Findings, find
@@ -26,7 +24,6 @@ LARGEST_TABLE = 25
 LARGEST_MAP = 2_000
 MOST_PAIRS = 40
 MOST_EPOCH_ROWS = 200
-LARGEST_LOSSLESS_PIXELS = 96 * 96
 SECONDS_BETWEEN_RELOADS = 30
 
 
@@ -41,7 +38,9 @@ def render_report(facts: RunFacts) -> str:
     parts = [(part, find(part.evaluation)) for part in facts.ordered_parts if part.evaluation.images]
     context = {
         "facts": facts,
-        "parts": [_part_context(part, findings) for part, findings in parts],
+        "parts": [_part_context(number, part, findings) for number, (part, findings) in enumerate(parts)],
+        "shown_views": describe_views(facts.views) if facts.views != "center" else None,
+        "views": show_comparison(facts.compared) if facts.compared else None,
         "curves": curves,
         "epoch_rows": _epoch_rows(curves),
         "progress": _progress(facts, curves),
@@ -55,9 +54,12 @@ def render_report(facts: RunFacts) -> str:
     return render("report.html", facts.title, context, _data_of_scripts(facts, curves, parts))
 
 
-def _part_context(part: EvaluatedPart, findings: Findings) -> dict[str, Any]:
+def _part_context(number: int, part: EvaluatedPart, findings: Findings) -> dict[str, Any]:
     """What the templates show of one evaluated part."""
+    examples = show_examples(part.gallery)
+    rows = _class_rows(findings)
     return {
+        "number": number,
         "split": part.split,
         "num_trained_on": part.num_trained_on,
         "findings": findings,
@@ -65,9 +67,16 @@ def _part_context(part: EvaluatedPart, findings: Findings) -> dict[str, Any]:
         "matrix": _matrix(findings) if len(findings.classes) <= LARGEST_TABLE and findings.cells else None,
         "has_map": LARGEST_TABLE < len(findings.classes) <= LARGEST_MAP,
         "pairs": findings.pairs[:MOST_PAIRS],
-        "rows": _class_rows(findings),
-        "bins": [_bar(bar, findings) for bar in findings.calibration.bins] if findings.calibration else [],
-        "mistakes": [(mistake, _data_url(mistake.picture) if mistake.picture else None) for mistake in part.mistakes],
+        "rows": rows,
+        "examples": examples,
+        "num_with_pictures": sum(row.images > 0 for row in rows),
+        "num_with_examples": sum(row.number in examples for row in rows),
+        "look_alikes": show_look_alikes(part.gallery, findings),
+        "diagrams": [
+            _diagram(measured) for measured in (findings.calibration, findings.calibrated and findings.calibrated.calibration) if measured
+        ],
+        "mistakes": show_mistakes(part.gallery),
+        "pictures": [shown for shown in part.gallery.pictures.values() if shown.picture],
     }
 
 
@@ -120,22 +129,10 @@ def _class_rows(findings: Findings) -> list[ClassRow]:
     return weakest[:MOST_CLASS_ROWS]
 
 
-def _bar(bar: Bin, findings: Findings) -> dict[str, Any]:
-    """A bin of the reliability diagram, with the height of its pictures relative to the fullest bin."""
-    assert findings.calibration is not None
-    fullest = max(other.images for other in findings.calibration.bins)
-    return {"bin": bar, "height": bar.images / fullest}
-
-
-def _data_url(picture: Image.Image) -> str:
-    """Small pictures to the bit, larger ones as JPEG."""
-    written = io.BytesIO()
-    is_small = picture.width * picture.height <= LARGEST_LOSSLESS_PIXELS
-    if is_small:
-        picture.save(written, format="PNG", optimize=True)
-    else:
-        picture.save(written, format="JPEG", quality=80)
-    return f"data:image/{'png' if is_small else 'jpeg'};base64,{base64.b64encode(written.getvalue()).decode()}"
+def _diagram(measured: Calibration) -> dict[str, Any]:
+    """A reliability diagram; each bin has the height of its pictures relative to the fullest."""
+    fullest = max(bar.images for bar in measured.bins)
+    return {"measured": measured, "bars": [{"bin": bar, "height": bar.images / fullest} for bar in measured.bins]}
 
 
 def _short(columns: Mapping[str, list[float | None]]) -> dict[str, list[float | None]]:

@@ -12,9 +12,9 @@ import torch
 from provenet.errors import DataError, printable, show_path
 from provenet.evaluation.measures import Answers, Measured, measure
 from provenet.evaluation.temperature import LEAST_TO_CALIBRATE, cross_fitted, fit_temperature
-from provenet.runs.compare import answers_of, kept
 from provenet.runs.evaluate import score_models
 from provenet.runs.folder import LOCK_NAME, RunFolder
+from provenet.runs.tabulate import answers_of, kept
 from provenet.runs.watcher import Silent, Watcher
 from provenet.weights.bundle import LEAST_TEMPERATURE, MOST_TEMPERATURE, check_bundle_path, load_bundle, save_bundle
 

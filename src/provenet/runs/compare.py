@@ -4,19 +4,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from provenet.errors import DataError, SettingsError
-from provenet.evaluation.combine import average, join
-from provenet.evaluation.measures import Answers, mcnemar
-from provenet.evaluation.predictions import Predictions
-from provenet.metrics import TOP
-from provenet.outcomes import wilson_interval
-from provenet.report.compared import Compared, Entry
+from provenet.errors import SettingsError
+from provenet.report.compared import Compared
 from provenet.report.compared_page import write_comparison
 from provenet.runs.evaluate import Model, score_models
 from provenet.runs.report import check_report_path
-from provenet.runs.scores import Scored
+from provenet.runs.tabulate import tabulate
 
 COMPARED_VIEWS = ("center", "mirror", "ten", "144", "dense")
 """Where none are asked for."""
@@ -32,56 +25,15 @@ def compare(
 ) -> Compared:
     """Every network in all these views on the same pictures; of several networks their average too, as the papers' ensembles.
 
+    `report` is an HTML file: of several networks the comparison, of one its whole report, with the views compared in it.
+
     Other options are those of `runs.evaluate.score_models`.
     """
     if not models or not views:
         raise SettingsError("expected a network and views to compare, found none; name some")
     report_path = check_report_path(report) if report is not None else None
-    scored = score_models(models, data, views=views, **options)
+    scored = score_models(models, data, views=views, report=report if len(models) == 1 else None, **options)
     compared = tabulate(scored, os.fspath(data))
-    if report_path:
+    if report_path and len(models) > 1:
         write_comparison(report_path, compared)
     return compared
-
-
-def tabulate(scored: Sequence[Scored], data_name: str) -> Compared:
-    """The results as a table, in their order; averages of networks last."""
-    answers = [answers_of(kept(each)) for each in scored]
-    first = answers[0]
-    entries = [_entry(kept(each).name, [each], found, first) for each, found in zip(scored, answers, strict=True)]
-    for name in dict.fromkeys(each.views.name for each in scored):
-        members = [each for each in scored if each.views.name == name]
-        if len(members) > 1:
-            joined = join([kept(each) for each in members])
-            found = Answers(average(joined.probabilities), torch.from_numpy(joined.labels))
-            entries.append(_entry(f"all {len(members)} averaged", members, found, first))
-    return Compared(data_name=data_name, num_images=len(first), num_classes=len(scored[0].images.classes), entries=tuple(entries))
-
-
-def kept(scored: Scored) -> Predictions:
-    """Its predictions. Raises DataError where they were too many to be kept."""
-    if scored.predictions is None:
-        raise DataError(f"{scored.images.name}: expected fewer pictures or classes, found more than fit into memory; take a part")
-    return scored.predictions
-
-
-def answers_of(predictions: Predictions) -> Answers:
-    """What was answered to those with labels. Raises DataError where there are none."""
-    found = Answers(predictions.logits, torch.from_numpy(predictions.labels))
-    if not len(found):
-        raise DataError(f"{predictions.name}: expected pictures with labels, found none; give labelled ones")
-    return found
-
-
-def _entry(name: str, members: Sequence[Scored], answers: Answers, first: Answers) -> Entry:
-    return Entry(
-        network=name,
-        views=members[0].views.name,
-        top1=answers.top(1),
-        top5=answers.top(TOP),
-        interval=wilson_interval(int(answers.is_right.sum()), len(answers)),
-        passes=sum(each.passes for each in members),
-        milliseconds=sum(each.milliseconds for each in members),
-        chance=None if answers is first else mcnemar(answers.is_right, first.is_right).p_value,
-        is_average=len(members) > 1,
-    )

@@ -15,8 +15,8 @@ from provenet.evaluation.combine import Joined, average, fit_weights, join, sele
 from provenet.evaluation.measures import Answers, mcnemar
 from provenet.models.ensemble import Combine, Ensemble, Member, sees_exactly
 from provenet.outcomes import wilson_interval
-from provenet.runs.compare import kept
 from provenet.runs.evaluate import score_models
+from provenet.runs.tabulate import kept
 from provenet.runs.watcher import Silent, Watcher
 from provenet.weights.bundle import Bundle, check_bundle_path, load_bundle, save_bundle
 

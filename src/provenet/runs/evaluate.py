@@ -23,10 +23,12 @@ from provenet.errors import DataError, ModelError, NotNumbersError, SettingsErro
 from provenet.evaluation.predictions import UNKNOWN, check_predictions_path
 from provenet.evaluation.views import find_views
 from provenet.metrics import Evaluation
-from provenet.report.facts import EvaluatedPart, gather_mistakes
+from provenet.report.facts import EvaluatedPart
+from provenet.report.gallery import gather_pictures
 from provenet.runs.pictures import refuse_or_note
 from provenet.runs.report import check_report_path, evaluation_facts, find_run_folder, write_evaluation_report
 from provenet.runs.scores import Scored, score
+from provenet.runs.tabulate import tabulate
 from provenet.runs.watcher import SaidOnce, Silent, Watcher
 from provenet.runtime import choose_device
 from provenet.weights.bundle import Bundle, load_bundle
@@ -62,7 +64,7 @@ def evaluate_bundle(
     this machine, where there are many pictures.
 
     `predictions` is a table to write (.csv or .parquet) with what it said of each picture; `report` an HTML file, with the confusions, the
-    calibration and the worst mistakes as pictures.
+    calibration before and after a temperature, and the mistakes and look-alike classes as pictures.
     """
     scored = score_models(
         [bundle], data, views=[views], split=split, skip_broken=skip_broken, device=device, engine=engine, precision=precision,
@@ -93,16 +95,19 @@ def score_models(
 ) -> list[Scored]:
     """Every network on the same pictures, in all these views, network after network.
 
-    Pictures without labels are for `predictions` only. Several results have neither `predictions` nor `report`. `names` is what to call the
-    networks, by default their files. What bundles in `trained_on` were trained on is left out too. A network that answers with no numbers
-    is an error that names it, or is told to `on_failed` and left out. `prefers_held_out` takes validation pictures, or what was held out,
-    where no split is asked for and there are any.
+    Pictures without labels are for `predictions` only. Several results have no `predictions`, and several networks no `report`; that of one
+    in several views tells of the first and compares it with the others. `names` is what to call the networks, by default their files. What
+    bundles in `trained_on` were trained on is left out too. A network that answers with no numbers is an error that names it, or is told to
+    `on_failed` and left out. `prefers_held_out` takes validation pictures, or what was held out, where no split is asked for and there are
+    any.
     """
     watcher = SaidOnce(watcher or Silent())
     wish: EngineWish = make_wish(engine, precision)
     ways = [find_views(name) for name in views]
-    if len(models) * len(ways) != 1 and (predictions or report):
-        raise SettingsError("--predictions and --report: expected one network and one kind of views, found several; evaluate one of them")
+    if len(models) * len(ways) != 1 and predictions:
+        raise SettingsError("--predictions: expected one network and one kind of views, found several; evaluate one of them")
+    if len(models) != 1 and report:
+        raise SettingsError("--report: expected one network, found several; compare them, or evaluate one of them")
     if predictions is not None:
         check_predictions_path(Path(predictions))
     report_path = check_report_path(report) if report is not None else None
@@ -135,10 +140,11 @@ def score_models(
             raise SettingsError("--predictions: expected fewer pictures or classes, found more than fit into memory; take a part of them")
         scored.predictions.save(predictions)
     if report_path and scored.evaluation:
-        part = EvaluatedPart(chosen.split, scored.evaluation, gather_mistakes(scored.evaluation, scored.images), chosen.num_trained_on)
+        part = EvaluatedPart(chosen.split, scored.evaluation, gather_pictures(scored.evaluation, scored.images), chosen.num_trained_on)
         model = models[0]
         facts = evaluation_facts(
             bundle, None if isinstance(model, Bundle) else find_run_folder(model), chosen.data_name, scored.images, part,
+            views=scored.views.name, compared=tabulate(found, chosen.data_name) if len(found) > 1 else None,
             device=chosen_device, way=scored.way, started=started, seconds=time.perf_counter() - started_at,
         )  # fmt: skip
         write_evaluation_report(report_path, facts)

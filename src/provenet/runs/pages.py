@@ -6,7 +6,8 @@ from typing import Any
 from provenet.data.index import ImageSet
 from provenet.metrics import Evaluation
 from provenet.report.card import write_card
-from provenet.report.facts import EvaluatedPart, RunFacts, State, gather_mistakes
+from provenet.report.facts import EvaluatedPart, RunFacts, State
+from provenet.report.gallery import gather_pictures
 from provenet.report.page import write_report
 from provenet.runs.folder import RunFolder
 from provenet.training.recorder import read_log
@@ -26,7 +27,7 @@ class RunPages:
 
     def show(self, split: str, evaluation: Evaluation) -> None:
         """From now on the pages tell of this evaluation of that split."""
-        self._parts[split] = EvaluatedPart(split, evaluation, gather_mistakes(evaluation, self.images[split]))
+        self._parts[split] = EvaluatedPart(split, evaluation, gather_pictures(evaluation, self.images[split]))
 
     def draw(self, state: State, seconds: float) -> None:
         """Write both, whole or not at all. Raises OSError; the log and the settings of the run are read from its folder."""

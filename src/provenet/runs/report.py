@@ -12,6 +12,7 @@ import torch
 from provenet.data.index import ImageSet
 from provenet.engines.ways import Way
 from provenet.errors import SettingsError, show_path
+from provenet.report.compared import Compared
 from provenet.report.facts import EvaluatedPart, RunFacts
 from provenet.report.guarded import table
 from provenet.report.page import write_report
@@ -65,6 +66,8 @@ def evaluation_facts(
     images: ImageSet,
     part: EvaluatedPart,
     *,
+    views: str,
+    compared: Compared | None,
     device: torch.device,
     way: Way,
     started: datetime,
@@ -92,6 +95,9 @@ def evaluation_facts(
         finished=(started + timedelta(seconds=seconds)).isoformat(timespec="seconds"),
         seconds=seconds,
         parts=[part],
+        views=views,
+        compared=compared,
+        temperature=bundle.temperature,
     )
 
 

@@ -99,14 +99,15 @@ def _check_outcomes(found: Mapping[str, Tensor], evaluation: Evaluation) -> Outc
     whole = torch.empty(evaluation.images, dtype=torch.int64, device="meta")
     part = torch.empty(evaluation.images, dtype=torch.float32, device="meta")
     wanted = {"labels": whole, "predicted": whole, "confidence": part, "own": part}
-    if "calibrated" in found:
-        wanted["calibrated"] = part
+    wanted |= {name: part for name in ("calibrated", "temperature") if name in found}
     _check_tensors("best evaluation", found, wanted)
     for name, least in (("labels", 0), ("predicted", -1)):
         if not ((found[name] >= least) & (found[name] < len(evaluation.classes))).all():
             raise SnapshotError(f"expected {name} of {len(evaluation.classes)} classes, found others")
-    if not all(((column >= 0) & (column <= 1)).all() for column in found.values() if column.is_floating_point()):
+    if not all(((found[name] >= 0) & (found[name] <= 1)).all() for name in ("confidence", "own", "calibrated") if name in found):
         raise SnapshotError("expected probabilities, found other numbers")
+    if "temperature" in found and not (found["temperature"].isfinite() & (found["temperature"] > 0)).all():
+        raise SnapshotError("expected temperatures above 0, found other numbers")
     return Outcomes(**found)
 
 

@@ -17,7 +17,7 @@
   // Words that are no text of the page: labels for those who hear it.
   function label() {
     for (const node of all("[data-label-en]")) node.setAttribute("aria-label", node.dataset[isChinese() ? "labelZh" : "labelEn"]);
-    for (const node of all("button[data-label-en]")) node.title = node.getAttribute("aria-label");
+    for (const node of all("button[data-label-en], .thumb")) node.title = node.getAttribute("aria-label");
   }
 
   // Charts.
@@ -224,9 +224,9 @@
   // Tables that sort: what has no value comes last either way.
   function makeSortable(table) {
     const heads = all("thead th", table), body = table.tBodies[0];
-    heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
       const isNumber = head.dataset.sort === "number";
-      const isDescending = head.getAttribute("aria-sort") === "ascending" || (isNumber && column === 1 && !head.hasAttribute("aria-sort"));
+      const isDescending = head.getAttribute("aria-sort") === "ascending" || (head.dataset.first === "descending" && !head.hasAttribute("aria-sort"));
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
       const order = new Intl.Collator(undefined, { numeric: true });
@@ -249,6 +249,18 @@
     };
     for (const kind of ["pointerover", "focusin"]) figure.addEventListener(kind, (event) => show(event.target.closest(".bin")));
     for (const kind of ["pointerleave", "focusout"]) figure.addEventListener(kind, () => show(null));
+  }
+
+  // The mistakes in one of two orders, on all parts of the data.
+  function showOrder(order) {
+    for (const button of all("[data-order]")) button.setAttribute("aria-pressed", button.dataset.order === order);
+    for (const text of all("[data-of-order]")) text.hidden = text.dataset.ofOrder !== order;
+    for (const list of all(".orders ~ ol.mistakes")) {
+      const items = [...list.children], ranked = items.filter((item) => item.dataset[order]);
+      for (const item of items) item.hidden = !item.dataset[order];
+      list.append(...ranked.sort((a, b) => a.dataset[order] - b.dataset[order]));
+    }
+    session.set("order", order);
   }
 
   // Which part of the data is shown.
@@ -315,6 +327,8 @@
   const splits = facts.parts.map((part) => part.split);
   if (splits.length) showPart(splits.includes(session.get("part")) ? session.get("part") : splits[0]);
   all("[data-show]").forEach((button) => button.addEventListener("click", () => showPart(button.dataset.show)));
+  showOrder(session.get("order") === "surest" ? "surest" : "worst");
+  all("[data-order]").forEach((button) => button.addEventListener("click", () => showOrder(button.dataset.order)));
   all(".chart").forEach(makeChart);
   all("[data-zoom]").forEach((button) => button.addEventListener("click", () => zoom(+button.dataset.zoom)));
   all("canvas[data-map]").forEach((canvas) => { drawMap(canvas); watchMap(canvas); });
