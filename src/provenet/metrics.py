@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from provenet.outcomes import Outcomes, join, judge
+from provenet.outcomes import Outcomes, join, judge, rank_before
 
 TOP = 5
 
@@ -82,16 +82,16 @@ class Totals:
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: logits [N, K] and labels [N].
 
-        An image is in the top five if fewer than five classes score higher; with fewer than five classes it always is. NaN is never right.
+        An image is in the top five if fewer than five classes rank before its own; with fewer than five classes it always is. NaN is never
+        right.
         """
         logits, labels = logits.detach().cpu().double(), labels.cpu()
         num_classes = len(self.images)
         self.loss += F.cross_entropy(logits, labels, reduction="sum")
         self.images += torch.bincount(labels, minlength=num_classes)
-        own = logits.gather(1, labels[:, None])
         is_number = logits.isfinite().all(1)
         self.correct += torch.bincount(labels[(logits.argmax(1) == labels) & is_number], minlength=num_classes)
-        in_top = ((logits > own).sum(1) < TOP) & is_number
+        in_top = (rank_before(logits, labels) < TOP) & is_number
         self.in_top += torch.bincount(labels[in_top], minlength=num_classes)
         self.outcomes.append(judge(logits, labels))
 

@@ -59,6 +59,17 @@ def judge(logits: Tensor, labels: Tensor) -> Outcomes:
     return Outcomes(labels, torch.where(is_number, predicted, -1), confidence.where(is_number, 0).float(), own.where(is_number, 0).float())
 
 
+def rank_before(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes rank before the true one, int64 [N], of logits [N, K] and labels [N]: of equal ones the first ranks first.
+
+    >>> rank_before(torch.tensor([[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]]), torch.tensor([0, 2]))
+    tensor([1, 2])
+    """
+    own = logits.gather(1, labels[:, None])
+    comes_first = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    return ((logits > own) | ((logits == own) & comes_first)).sum(1)
+
+
 def join(parts: list[Outcomes]) -> Outcomes:
     """Several batches as one."""
     columns = ("labels", "predicted", "confidence", "own")

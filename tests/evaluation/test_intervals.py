@@ -33,10 +33,16 @@ def test_measures_by_hand():
 
 
 def test_ties_are_as_they_are_said_to_be():
-    """The first of equal scores is predicted; a picture is in the top k if fewer than k classes score higher."""
-    tied = answers([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2]], [0, 1])
-    assert tied.is_right.tolist() == [True, False]
-    assert tied.top(1) == 1.0
+    """Of equal scores the first is predicted and ranks first: the top one is what is predicted, whatever is tied."""
+    tied = answers([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4]], [0, 1, 2])
+    assert tied.is_right.tolist() == [True, False, False]
+    assert (tied.top(1), tied.top(2)) == (1 / 3, 1.0)
+    alike = answers([[0.1] * 10] * 10, list(range(10)))  # a network that says the same of everything
+    assert [alike.top(k) for k in (1, 5, 10)] == [0.1, 0.5, 1.0]
+    totals = Totals(10)
+    totals.add(torch.zeros(10, 10), torch.arange(10))
+    found = totals.result([str(k) for k in range(10)])
+    assert (found.top1, found.top5) == (0.1, 0.5)
 
 
 def test_they_are_what_training_counts():

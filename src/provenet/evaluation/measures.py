@@ -2,8 +2,9 @@
 
 Letters: N pictures, K classes.
 
-Defined for ties and gaps: the predicted class is the first of those with the largest score; a picture is in the top k if fewer than k
-classes score higher than its own; classes without pictures are left out of balanced accuracy and F1, and pictures without labels of all.
+Defined for ties and gaps: of equal scores the class that comes first ranks first, so that the predicted one is the first of those with the
+largest score, and the top one is the predicted one; classes without pictures are left out of balanced accuracy and F1, and pictures without
+labels of all.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provenet.metrics import TOP
-from provenet.outcomes import NUM_BINS
+from provenet.outcomes import NUM_BINS, rank_before
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
@@ -38,8 +39,8 @@ class Answers:
         self.predicted: NDArray[np.int64] = chosen.argmax(1).numpy()
         self.confidence: NDArray[np.float64] = (chosen.max(1).values - normaliser).exp().numpy()
         self.losses: NDArray[np.float64] = (normaliser - own).numpy()
-        self.num_above: NDArray[np.int64] = (chosen > own[:, None]).sum(1).numpy()
-        """Classes that score higher than the true one, [N]."""
+        self.num_above: NDArray[np.int64] = rank_before(chosen, labels[known]).numpy()
+        """Classes that rank before the true one, [N]."""
 
     def __len__(self) -> int:
         return len(self.labels)
