@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from provenet.data.folder import find_pictures
@@ -134,21 +135,41 @@ def score_models(
             on_failed(name, error)
     if not found:
         raise DataError("expected a network that answers with numbers, found none")
-    scored, bundle = found[0], bundles[0]
     if predictions is not None:
-        if scored.predictions is None:
-            raise SettingsError("--predictions: expected fewer pictures or classes, found more than fit into memory; take a part of them")
-        scored.predictions.save(predictions)
-    if report_path and scored.evaluation:
-        part = EvaluatedPart(chosen.split, scored.evaluation, gather_pictures(scored.evaluation, scored.images), chosen.num_trained_on)
-        model = models[0]
-        facts = evaluation_facts(
-            bundle, None if isinstance(model, Bundle) else find_run_folder(model), chosen.data_name, scored.images, part,
-            views=scored.views.name, compared=tabulate(found, chosen.data_name) if len(found) > 1 else None,
-            device=chosen_device, way=scored.way, started=started, seconds=time.perf_counter() - started_at,
-        )  # fmt: skip
-        write_evaluation_report(report_path, facts)
+        _save_predictions(found[0], predictions)
+    if report_path and found[0].evaluation:
+        seconds = time.perf_counter() - started_at
+        _write_report(report_path, found, models[0], bundles[0], chosen, device=chosen_device, started=started, seconds=seconds)
     return found
+
+
+def _save_predictions(scored: Scored, path: str | os.PathLike[str]) -> None:
+    if scored.predictions is None:
+        raise SettingsError("--predictions: expected fewer pictures or classes, found more than fit into memory; take a part of them")
+    scored.predictions.save(path)
+
+
+def _write_report(
+    path: Path,
+    found: list[Scored],
+    model: Model,
+    bundle: Bundle,
+    chosen: "Chosen",
+    *,
+    device: torch.device,
+    started: datetime,
+    seconds: float,
+) -> None:
+    """Of the first views of one network, compared with the others."""
+    scored = found[0]
+    assert scored.evaluation is not None
+    part = EvaluatedPart(chosen.split, scored.evaluation, gather_pictures(scored.evaluation, scored.images), chosen.num_trained_on)
+    facts = evaluation_facts(
+        bundle, None if isinstance(model, Bundle) else find_run_folder(model), chosen.data_name, scored.images, part,
+        views=scored.views.name, compared=tabulate(found, chosen.data_name) if len(found) > 1 else None,
+        device=device, way=scored.way, started=started, seconds=seconds,
+    )  # fmt: skip
+    write_evaluation_report(path, facts)
 
 
 class Chosen(NamedTuple):
