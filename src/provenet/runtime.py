@@ -112,6 +112,20 @@ def keep_large_blocks() -> None:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside, for many short operations.
+
+    To share one out takes longer than a short one itself; and where other work has the second core, each waits for it, a thousand times.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's global random state set to `seed` inside, and put back afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

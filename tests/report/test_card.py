@@ -3,10 +3,9 @@
 import json
 import re
 
-import pytest
 from made import HOSTILE, make_evaluation, make_facts
 
-from provenet.report.card import render_card, write_card
+from provenet.report.card import render_card
 from provenet.report.facts import EvaluatedPart
 
 
@@ -77,11 +76,3 @@ def test_hostile_names_are_text():
     for line in rest.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) in (3, 7, 8), line
-
-
-def test_it_is_written_whole(tmp_path):
-    write_card(tmp_path / "README.md", make_facts())
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == render_card(make_facts())
-    assert len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(OSError, match="gone"):
-        write_card(tmp_path / "gone" / "README.md", make_facts())

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_resume import Told, stop
 
 from conftest import take, write_class_folders
 from provenet.data.sources import open_data
-from provenet.errors import DataError, ProvenetError, SettingsError
+from provenet.errors import BundleError, DataError, ProvenetError, SettingsError
 from provenet.models.catalog import build_network
 from provenet.runs.evaluate import evaluate_bundle
 from provenet.runs.resume import resume
@@ -146,6 +147,26 @@ def test_other_weights_preprocessing_cut_type_and_views_have_features_of_their_o
     assert "24 computed, 78 kept from before" in notes
     _, notes = cached(pictures, weights, tmp_path / "seed", views=2, seed=5)
     assert "48 computed, 30 kept from before" in notes
+
+
+def test_no_page_says_that_a_run_has_ended_before_its_bundle_is_there(weights, pictures, tmp_path, monkeypatch):
+    """The pages are drawn while the bundle is written, and written after it."""
+    output, seen = tmp_path / "run", []
+
+    def full(bundle, path):
+        time.sleep(0.5)
+        seen.extend(sorted(output.iterdir()))
+        raise BundleError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("provenet.runs.recorder.save_bundle", full)
+        with pytest.raises(BundleError, match="the disk is full; all of it is kept; go on: provenet resume"):
+            cached(pictures, weights, output)
+    assert seen
+    assert not {"report.html", "model.safetensors"} & {path.name for path in seen}
+    assert '"state": "stopped"' in (output / "report.html").read_text().replace('":"', '": "')
+    assert resume(output).bundle_path.exists()
+    assert '"state": "ended"' in (output / "report.html").read_text().replace('":"', '": "')
 
 
 def test_the_head_alone_differs_where_only_the_head_is_another(weights, pictures, tmp_path):

@@ -11,7 +11,8 @@ from torch import nn
 from provenet.errors import TrainingError
 from provenet.models.heads import make_head
 from provenet.training.losses import balanced_weights
-from provenet.transfer.solve import DECAYS, Standardised, cross_validate, folds_of, minimise, solve
+from provenet.transfer.solve import DECAYS, cross_validate, folds_of, minimise, solve
+from provenet.transfer.standardised import Standardised
 
 
 def made(num_pictures, num_features, num_classes, distance, seed=0):
@@ -90,9 +91,9 @@ def test_folding_changes_no_answer():
     features, _ = made(50, 20, 3, distance=0.5)
     torch.manual_seed(2)
     for head in (nn.Linear(20, 3), make_head((8,), 20, reads_maps=False, num_classes=3)):
-        scaled = Standardised(head, features)
-        before = head(scaled.scale(features)).detach().clone()
-        scaled.fold()
+        standardised = Standardised(features)
+        before = head(standardised.scaled).detach().clone()
+        standardised.fold_into(next(layer for layer in head.modules() if isinstance(layer, nn.Linear)))
         torch.testing.assert_close(head(features).detach(), before, rtol=1e-4, atol=1e-4)
 
 
@@ -135,6 +136,51 @@ def test_the_decay_is_chosen_by_what_is_held_out():
     assert high - low < 0.08
 
 
+def learn_alone(head, scaled, labels, decay, weights=None):
+    """By L-BFGS, which knows nothing of components."""
+    return minimise(list(head.parameters()), lambda: F.cross_entropy(head(scaled), labels, weight=weights), decay=decay)
+
+
+@pytest.mark.parametrize("shape", [(60, 200), (200, 60)], ids=["more features than pictures", "more pictures than features"])
+@pytest.mark.parametrize("decay", [1.0, 0.01, 1e-4])
+def test_newton_ends_at_the_minimum(shape, decay):
+    """No slope is left there, and so by convexity no other weights do better; those of L-BFGS, which stops a little before, do not."""
+    features, labels = made(*shape, 4, distance=0.3)
+    features[7] = features[11]  # two pictures that are one
+    weights = torch.tensor([0.5, 1.0, 2.0, 1.0]).double()
+    standardised = Standardised(features.double())
+    scaled = standardised.scaled
+    newton, other = (zero(nn.Linear(shape[1], 4, dtype=torch.float64)) for _ in range(2))
+    loss = solve(newton, standardised, labels, decay=decay, weights=weights)
+    assert standardised.components.rows.shape[1] <= 60
+    weight = (newton.weight.detach() * standardised.deviation).requires_grad_()
+    bias = (newton.bias + newton.weight @ standardised.mean).detach().requires_grad_()
+    again = F.cross_entropy(scaled @ weight.T + bias, labels, weight=weights) + decay / 2 * weight.square().sum()
+    slopes = torch.cat([slope.flatten() for slope in torch.autograd.grad(again, (weight, bias))])
+    assert float(again.detach()) == pytest.approx(loss, rel=1e-9)
+    assert float(slopes.norm()) / decay < 1e-5  # which is how far away the minimum can be
+    assert loss - 1e-12 <= learn_alone(other, scaled, labels, decay, weights) < loss * 1.001
+
+
+def test_many_features_of_many_pictures_go_by_another_way(monkeypatch):
+    features, labels = made(90, 30, 3, distance=1.0)
+    heads = [zero(nn.Linear(30, 3)) for _ in range(2)]
+    solve(heads[0], features, labels, decay=0.1)
+    monkeypatch.setattr("provenet.transfer.standardised.MOST_COMPONENTS", 29)
+    assert Standardised(features).components is None
+    solve(heads[1], features, labels, decay=0.1)
+    torch.testing.assert_close(heads[0](features).softmax(1), heads[1](features).softmax(1), rtol=0, atol=5e-3)
+
+
+def test_a_class_that_nobody_has_keeps_no_head_from_ending():
+    features, labels = made(60, 10, 3, distance=0.5)
+    head = nn.Linear(10, 4)
+    assert np.isfinite(solve(head, features, labels, decay=0.1))
+    assert head(features).softmax(1)[:, 3].max() < 1e-6
+    found = cross_validate(lambda: nn.Linear(10, 4), features, torch.where(torch.arange(60) == 5, 3, labels))
+    assert np.isfinite(found.losses).all()
+
+
 @pytest.mark.parametrize("hidden", [(), (8,)])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_heads_side_by_side_are_judged_as_heads_alone(hidden, weighted):
@@ -143,13 +189,13 @@ def test_heads_side_by_side_are_judged_as_heads_alone(hidden, weighted):
     torch.manual_seed(1)
     fresh = make_head(hidden, 12, reads_maps=False, num_classes=3)
     found = cross_validate(lambda: copy.deepcopy(fresh), features, labels, weights=weights, decays=(1.0,))
-    folds = torch.from_numpy(folds_of(labels.numpy(), 5))
+    folds, scaled = torch.from_numpy(folds_of(labels.numpy(), 5)), Standardised(features).scaled
     loss, right = 0.0, 0
     for fold in range(5):
         held_out = folds == fold
         head = copy.deepcopy(fresh)
-        solve(head, features[~held_out], labels[~held_out], decay=1.0, weights=weights)
-        logits = head(features[held_out]).detach()
+        learn_alone(head, scaled[~held_out], labels[~held_out], 1.0, weights)
+        logits = head(scaled[held_out]).detach()
         loss += float(F.cross_entropy(logits, labels[held_out], weight=weights, reduction="sum"))
         right += int((logits.argmax(1) == labels[held_out]).sum())
     assert found.losses[0] == pytest.approx(loss / 120, rel=2e-3)

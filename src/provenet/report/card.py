@@ -3,13 +3,11 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from provenet.files import write_whole
 from provenet.report.circumstances import show_data, show_settings
 from provenet.report.facts import RunFacts
 from provenet.report.findings import find
@@ -24,11 +22,6 @@ CALIBRATION_WORDS = {
     "fair": "Its probabilities can be taken at their word.",
     "unclear": "Whether its probabilities can be trusted, these pictures are too few to tell.",
 }
-
-
-def write_card(path: Path, facts: RunFacts) -> None:
-    """Write the card whole or not at all. Raises OSError where it cannot be written."""
-    write_whole(path, render_card(facts).encode("utf-8", "replace"))
 
 
 def render_card(facts: RunFacts) -> str:

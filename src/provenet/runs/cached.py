@@ -80,14 +80,14 @@ def choose_decay(
 ) -> CrossValidation | None:
     """How each weight decay did, and which is chosen; one that is decided is judged only. None where nothing can be held out."""
     training = settings.training
-    batch = loader.undistorted()
-    weights = balanced_weights(batch.labels, num_classes) if training.class_weights == "balanced" else None
+    labels = loader.labels.to(loader.device)
+    weights = balanced_weights(labels, num_classes) if training.class_weights == "balanced" else None
     head = HeadPart(net)
     with seeded(training.seed):
         found = cross_validate(
             lambda: copy.deepcopy(head),
-            batch.images,
-            batch.labels,
+            loader.standardised,
+            labels,
             weights=weights,
             decays=(training.weight_decay,) if is_decided else DECAYS,
             progress=watcher.progress,
@@ -116,11 +116,11 @@ def begin_solved(
         features = compute_features(part, train, settings.preprocessing, device=device, progress=watcher.progress, note=watcher.note)
         loader = FeatureLoader(features, train.select(features.sound), batch_size=settings.training.batch_size, device=device)
     found = choose_decay(net, settings, loader, net.num_classes, watcher, is_decided=False)
-    batch, training = loader.undistorted(), settings.training
-    weights = balanced_weights(batch.labels, net.num_classes) if training.class_weights == "balanced" else None
+    labels, training = loader.labels.to(loader.device), settings.training
+    weights = balanced_weights(labels, net.num_classes) if training.class_weights == "balanced" else None
     head = HeadPart(net)
     fresh = copy.deepcopy(head.state_dict())
-    solve(head, batch.images, batch.labels, decay=found.decay if found else training.weight_decay, weights=weights)
+    solve(head, loader.standardised, labels, decay=found.decay if found else training.weight_decay, weights=weights)
     sizes = [float(parameter.detach().square().mean().sqrt()) for parameter in head.parameters() if parameter.ndim > 1]
     if max(sizes) <= LARGEST_WEIGHTS:
         watcher.note("the new head begins as solved on the features of the weights as they are")
@@ -131,11 +131,19 @@ def begin_solved(
 
 
 def solve_step(
-    state: TrainingState, features: Tensor, labels: Tensor, rate: float, *, settings: RunSettings, class_weights: Tensor | None
+    state: TrainingState,
+    features: Tensor,
+    labels: Tensor,
+    rate: float,
+    *,
+    settings: RunSettings,
+    loader: FeatureLoader,
+    class_weights: Tensor | None,
 ) -> tuple[float, int]:
     """The one step of a head that is solved at once; -> the loss, and how many pictures are right afterwards."""
     del rate
-    loss = solve(state.net, features, labels, decay=settings.training.weight_decay, weights=class_weights)
+    given = loader.standardised if len(loader.rows) == 1 else features  # distorted views have another mean
+    loss = solve(state.net, given, labels, decay=settings.training.weight_decay, weights=class_weights)
     with torch.no_grad():
         return loss, count_correct(state.net(features), labels)
 

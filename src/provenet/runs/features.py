@@ -130,7 +130,7 @@ def extract_features(
     chosen_device = choose_device(device)
     bundle = model if isinstance(model, Bundle) else open_weights(model)
     net = adapt(bundle.network, num_classes=2, head=LINEAR, ends_after=ends_after)
-    place(net, chosen_device)
+    net.to(chosen_device)
     data_set = open_data(data, watcher.progress, refuse_or_note(skip_broken=skip_broken, watcher=watcher), allow_missing=skip_broken)
     for note in data_set.notes:
         watcher.note(note)
@@ -201,8 +201,12 @@ def choose_way(
     largest = max(wanted, key=lambda some: len(some.images)).images
     work = work_on(largest, preprocessing, device, sum(len(some.images) for some in wanted) * (1 + views))
 
+    def opened(wish: EngineWish) -> Engine:
+        place(part, device)  # not before: what is kept already needs no network
+        return open_engine(part, work, wish, progress=watcher.progress, note=watcher.note)
+
     def opener(way: Way) -> Callable[[], Engine]:
-        return cache(lambda: open_engine(part, work, exactly(way), progress=watcher.progress, note=watcher.note))
+        return cache(lambda: opened(exactly(way)))
 
     ways = [way for way in WAYS if wish.allows(way)]
     if len(ways) == 1:
@@ -211,5 +215,5 @@ def choose_way(
     most = max(ways, key=lambda way: kept[way])
     if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size)):
         return most, opener(most)
-    engine = open_engine(part, work, wish, progress=watcher.progress, note=watcher.note)
+    engine = opened(wish)
     return engine.way, lambda: engine

@@ -1,14 +1,16 @@
 """The report and the model card of a run, drawn again at each evaluation, so that they can be read while it trains."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from provenet.data.index import ImageSet
+from provenet.files import write_whole
 from provenet.metrics import Evaluation
-from provenet.report.card import write_card
+from provenet.report.card import render_card
 from provenet.report.facts import EvaluatedPart, RunFacts, State
 from provenet.report.gallery import gather_pictures
-from provenet.report.page import write_report
+from provenet.report.page import render_report
 from provenet.runs.folder import RunFolder
 from provenet.training.recorder import read_log
 from provenet.weights.bundle import Bundle
@@ -27,10 +29,15 @@ class RunPages:
 
     def show(self, split: str, evaluation: Evaluation) -> None:
         """From now on the pages tell of this evaluation of that split."""
-        self._parts[split] = EvaluatedPart(split, evaluation, gather_pictures(evaluation, self.images[split]))
+        if split not in self._parts or self._parts[split].evaluation is not evaluation:  # the best is shown again at the end
+            self._parts[split] = EvaluatedPart(split, evaluation, gather_pictures(evaluation, self.images[split]))
 
     def draw(self, state: State, seconds: float) -> None:
-        """Write both, whole or not at all. Raises OSError; the log and the settings of the run are read from its folder."""
+        """Write both, whole or not at all. Raises OSError."""
+        self.prepare(state, seconds)()
+
+    def prepare(self, state: State, seconds: float) -> Callable[[], None]:
+        """Draw both; -> what writes them. The log and the settings of the run are read from its folder."""
         provenance: dict[str, Any] = self.bundle.provenance
         events = read_log(self.folder.log)
         started = next((event.get("time") for event in events if event["event"] == "start"), None)
@@ -50,8 +57,13 @@ class RunPages:
             seconds=seconds,
             parts=list(self._parts.values()),
         )
-        write_report(self.folder.report, facts)
-        write_card(self.folder.card, facts)
+        pages = {self.folder.report: render_report(facts), self.folder.card: render_card(facts)}
+
+        def write() -> None:
+            for path, text in pages.items():
+                write_whole(path, text.encode("utf-8", "replace"))
+
+        return write
 
 
 def now() -> str:

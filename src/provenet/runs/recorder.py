@@ -1,7 +1,9 @@
 """What a run writes into its folder as it goes: the log, the best network, snapshots. What cannot be written is told and tried again."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from provenet.errors import BundleError, SettingsError, show_path
@@ -94,10 +96,11 @@ class RunRecorder:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """The network, if it is the best so far and what is frozen is as it was; then the log and the watcher."""
-        if self.watch:
+        if self.watch and not self.is_one_step:
             self.watch.check_bits_if_due()
         if record.is_best:
-            self.pages.show("val", record.val)
+            if not self.is_one_step:
+                self.pages.show("val", record.val)
             self._unkept = {"epoch": round(record.epoch, 4), "val": record.val.to_dict()}
             if self._is_worth_keeping():  # before it is told: whoever stops the run now has it
                 self.keep_best()
@@ -174,22 +177,21 @@ class RunRecorder:
         self.keeper.wait()
         if self.watch:
             self.watch.check_bits()
-        metrics = {split: result.to_dict() for split, result in results.items()}
+        with ThreadPoolExecutor(1, thread_name_prefix="bundle") as beside:  # the disk is at work while the pages are drawn
+            writing = beside.submit(self._keep_at_last, {split: result.to_dict() for split, result in results.items()})
+            for split, result in results.items():
+                self.pages.show(split, result)
+            try:
+                write_pages = self.pages.prepare("ended", seconds)
+            except Exception:  # our mistake, which another try would make again
+                write_pages = partial(self.draw_pages, "ended", seconds)
+            writing.result()
         try:
-            self._keep(metrics)
-        except BundleError:  # it needs less room than the older of two snapshots
-            self.keeper.folder.keep_newest()
-            self._keep(metrics)
-        for split, result in results.items():
-            self.pages.show(split, result)
-        try:
-            self.pages.draw("ended", seconds)
+            write_pages()
         except OSError as error:
             raise SettingsError(
                 f"{show_path(self.folder.report)}: expected to write it, found: {error.strerror or error}; free some space"
             ) from error
-        except Exception:  # our mistake, which another try would make again
-            self.draw_pages("ended", seconds)
         self.log.write("end", time=now(), **{split: {"top1": result.top1, "loss": result.loss} for split, result in results.items()})
         if self.log.is_behind:
             raise SettingsError(f"{show_path(self.folder.log)}: expected to write its last lines, found no way to; free some space")
@@ -202,6 +204,13 @@ class RunRecorder:
             self.keeper.wait()
         finally:
             self.log.close()
+
+    def _keep_at_last(self, metrics: dict[str, Any]) -> None:
+        try:
+            self._keep(metrics)
+        except BundleError:  # it needs less room than the older of two snapshots
+            self.keeper.folder.keep_newest()
+            self._keep(metrics)
 
     def _keep(self, metrics: dict[str, Any]) -> None:
         started_at = time.monotonic()

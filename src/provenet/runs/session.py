@@ -30,7 +30,7 @@ from provenet.runs.settings import RunSettings
 from provenet.runs.start import build_from, plan_of
 from provenet.runs.stop import Stopped, StopRequest
 from provenet.runs.watcher import Watcher, follow
-from provenet.runtime import describe_machine, place, seeded
+from provenet.runtime import describe_machine, one_thread, place, seeded
 from provenet.training.loop import fit
 from provenet.training.state import Snapshot, TrainingState
 from provenet.transfer.batches import FeatureLoader
@@ -98,7 +98,7 @@ class Split(NamedTuple):
 def open_splits(settings: RunSettings, net: Classifier, splits: TrainingSplits, device: torch.device, watcher: Watcher) -> dict[str, Split]:
     """Read the pictures of `train`, `val` and, where there is one, `test`, or their features; a broken picture is an error, or left out."""
     if settings.transfer and settings.transfer.mode == CACHED:
-        place(net, device)
+        net.to(device)
         return {name: Split(*split) for name, split in open_features(settings, net, splits, device, watcher).items()}
     opened = {}
     for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
@@ -163,9 +163,10 @@ def carry_out(
     Stopped by a signal or by data that went away, it keeps the state of the last step, and its error says how to go on.
     """
     training, classes = settings.training, splits["train"].images.classes
-    place(net, device)
     plan = plan_of(settings, net)
     loader, is_cached = splits["train"].loader, isinstance(splits["train"].loader, FeatureLoader)
+    if not is_cached:  # else it was placed where it had pictures to look at
+        place(net, device)
     learner = HeadPart(net) if is_cached else net
     at_once = settings.transfer is not None and settings.transfer.at_once
     if settings.transfer and settings.transfer.solves_head and snapshot is None:
@@ -199,7 +200,8 @@ def carry_out(
 
         def evaluate_on(split: str, what: str) -> Evaluation:
             loader = splits[split].loader
-            return evaluate(learner, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
+            with one_thread() if is_cached else contextlib.nullcontext():  # a head is too little work to share
+                return evaluate(learner, follow(stop.between(loader.evaluation_batches()), what, len(loader), watcher), classes)
 
         with contextlib.closing(recorder), contextlib.closing(batches):
             try:
@@ -210,10 +212,12 @@ def carry_out(
                     watcher.note(f"{net.name} begins with {net.cure} (--init published for that)")
                 if snapshot:
                     watcher.note(f"{show_path(folder.path)}: goes on after step {state.step} of {state.num_steps}")
-                watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
+                if not at_once:
+                    watcher.note(f"to look at meanwhile: {show_path(folder.report)}")
                 if state.best:
                     recorder.pages.show("val", state.best.evaluation)
-                recorder.draw_pages("running", state.seconds)
+                if not at_once:
+                    recorder.draw_pages("running", state.seconds)
                 weights = class_weights_of(settings, splits["train"].images, watcher)
                 weights = weights if weights is None else weights.to(device)
                 val = fit(
@@ -223,7 +227,9 @@ def carry_out(
                     evaluate=lambda: evaluate_on("val", "validating"),
                     recorder=recorder,
                     class_weights=weights,
-                    take_step=partial(solve_step, settings=settings, class_weights=weights) if at_once else None,
+                    take_step=partial(solve_step, settings=settings, loader=loader, class_weights=weights)
+                    if at_once and isinstance(loader, FeatureLoader)
+                    else None,
                 )
                 _tell_replaced(splits["train"], watcher)
                 test = evaluate_on("test", "testing") if "test" in splits else None

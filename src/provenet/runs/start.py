@@ -19,8 +19,9 @@ from provenet.transfer.features import LARGEST_IN_MEMORY_BYTES
 from provenet.transfer.parts import can_be_solved, check_head
 from provenet.transfer.plan import StagePlan, choose_mode, fingerprint_of, frozen_stages, plan_stages
 from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, TransferSettings, check_mode
-from provenet.weights.bundle import Bundle, own_epsilon, set_batch_norm_eps
+from provenet.weights.bundle import Bundle
 from provenet.weights.create import open_weights
+from provenet.weights.epsilon import own_epsilon, set_batch_norm_eps
 from provenet.weights.sources import EMBEDDED_TAG
 
 MOST_ROWS_AT_ONCE = 65_536

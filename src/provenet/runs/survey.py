@@ -27,7 +27,7 @@ from provenet.runs.features import features_of
 from provenet.runs.folder import refuse_inside
 from provenet.runs.pictures import refuse_or_note
 from provenet.runs.watcher import Silent, Watcher
-from provenet.runtime import choose_device, place, seeded
+from provenet.runtime import choose_device, seeded
 from provenet.surveying.found import Backbone, Survey
 from provenet.surveying.page import render_page
 from provenet.transfer.batches import FeatureLoader
@@ -180,7 +180,7 @@ def _try(
     num_classes = len(next(iter(sets.values())).classes)
     with seeded(0):  # the same head each time, so that the same features give the same answer
         net = adapt(bundle.network, num_classes=num_classes, head=LINEAR, ends_after=candidate.ends_after)
-    place(net, device)
+    net.to(device)
     part, head = FrozenPart(net).eval(), HeadPart(net)
     found = features_of(part, sets, bundle.preprocessing, wish, device=device, watcher=watcher)
     features, labels = [], []

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Generator, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from provenet.data.loader import Batch
 from provenet.data.order import Order
 from provenet.errors import ImageError
 from provenet.transfer.features import BATCH_SIZE, Features
+from provenet.transfer.standardised import Standardised
 
 
 class FeatureLoader:
@@ -63,6 +65,11 @@ class FeatureLoader:
         """All pictures, as evaluation sees them, as one batch."""
         samples = np.arange(len(self))
         return self._batch(self.rows[0][samples], samples)
+
+    @cached_property
+    def standardised(self) -> Standardised:
+        """The features of `undistorted`, for all who solve a head on them."""
+        return Standardised(self.undistorted().images)
 
     def everything(self) -> Batch:
         """All views of all pictures as one batch."""

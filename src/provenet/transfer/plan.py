@@ -19,6 +19,7 @@ from xxhash import xxh3_64
 
 from provenet.errors import SettingsError, TrainingError, suggest
 from provenet.models.classifier import Classifier
+from provenet.runtime import one_thread
 from provenet.transfer.settings import ALL, CACHED, FROM, HEAD
 
 FEW, SOME, MANY = 20, 100, 500
@@ -173,8 +174,9 @@ class FrozenWatch:
 def fingerprint_of(tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]]) -> str:
     """A short name for exactly these numbers under these names."""
     digest = xxh3_64()
-    for name, tensor in sorted(dict(tensors).items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}\0{values.dtype}\0{list(values.shape)}\0".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    with one_thread():
+        for name, tensor in sorted(dict(tensors).items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name}\0{values.dtype}\0{list(values.shape)}\0".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -2,7 +2,8 @@
 
 The loss is the mean cross-entropy plus half the decay times the squared weights (biases are free), of features that are standardised by
 their own mean and deviation; both are folded into the head's first layer afterwards, so that it reads features as they come. For a linear
-head the loss has one minimum, which L-BFGS (Nocedal 1980) finds whatever the start. Letters: N pictures, F features, K classes.
+head the loss has one minimum, which Newton's method finds whatever the start (transfer/newton.py); other heads, and those on very many
+pictures, go by L-BFGS (Nocedal 1980). Letters: N pictures, F features, K classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,21 +16,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from provenet.data.random import Purpose, draw
-from provenet.errors import TrainingError
 from provenet.outcomes import wilson_interval
 from provenet.progress import Progress
+from provenet.runtime import one_thread
+from provenet.transfer.newton import LinearHeads
+from provenet.transfer.standardised import MOST_ROWS, Components, Standardised
 
 DECAYS = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
 """From strong to weak: each solution is the start of the next."""
 NUM_FOLDS, NUM_FOLDS_OF_MANY, MANY_PICTURES = 5, 3, 1_000
 """Of many pictures fewer folds tell as much."""
-MOST_PICTURES_COMPARED = 4_000
+MOST_PICTURES_COMPARED = MOST_ROWS
 """Pictures that cross-validation looks at: with more the choice is the same and takes longer."""
 MOST_ITERATIONS, ITERATIONS_TO_COMPARE = 200, 20
+TOLERANCE, TOLERANCE_TO_COMPARE = 1e-12, 1e-3
+"""What is left to gain, as a part of the loss, when a linear head is solved, and when it is near enough to be judged."""
 NOT_LEARNT = -100
 """A label that adds nothing to the loss."""
-SMALLEST_DEVIATION = 1e-4
-"""Of a feature, over that of all: below it a feature says nothing, and is not enlarged."""
 
 
 @dataclass(frozen=True)
@@ -56,57 +59,40 @@ class CrossValidation:
         return wilson_interval(round(self.chosen_top1 * self.images), self.images)
 
 
-def solve(
-    head: nn.Module,
-    features: Tensor,
-    labels: Tensor,
-    *,
-    decay: float,
-    weights: Tensor | None = None,
-    num_iterations: int = MOST_ITERATIONS,
-) -> float:
+def solve(head: nn.Module, features: Tensor | Standardised, labels: Tensor, *, decay: float, weights: Tensor | None = None) -> float:
     """Train a head, in place, on all features [N, F] and labels [N] at once; -> the loss, decay included.
 
-    Its first layer must be a Linear. `weights` [K] are those of the classes. The head's own numbers are the start, as if for standardised
-    features. Raises TrainingError for features that are no numbers.
+    Its first layer must be a Linear. `weights` [K] are those of the classes. Where there is more than that layer, the head's own numbers
+    are the start, as if for standardised features. Raises TrainingError for features that are no numbers.
     """
-    scaled = Standardised(head, features)
-    loss = scaled.solve(features, labels, decay=decay, weights=weights, num_iterations=num_iterations)
-    scaled.fold()
+    standardised = features if isinstance(features, Standardised) else Standardised(features)
+    layer = _only_layer(head)
+    if layer is not None and standardised.components is not None:
+        loss = _solve_linear(layer, standardised.components, labels, decay, weights)
+    else:
+        scaled = standardised.scaled
+        loss = minimise(list(head.parameters()), lambda: F.cross_entropy(head(scaled), labels, weight=weights), decay=decay)
+    standardised.fold_into(_first_layer(head))
     return loss
 
 
-class Standardised:
-    """A head that reads standardised features, until `fold` makes it read them as they come."""
+def _solve_linear(layer: nn.Linear, components: Components, labels: Tensor, decay: float, weights: Tensor | None) -> float:
+    everybody = torch.ones(1, len(labels), dtype=torch.bool)
+    heads = LinearHeads(components.rows, labels.cpu().numpy(), _shares(everybody, labels, weights), layer.out_features)
+    (loss,) = heads.solve(decay, TOLERANCE)
+    with torch.no_grad(), one_thread():
+        layer.weight.copy_(components.to_features(heads.weights[0, :-1]))
+        layer.bias.copy_(torch.from_numpy(heads.weights[0, -1]))
+    return float(loss)
 
-    def __init__(self, head: nn.Module, features: Tensor) -> None:
-        if not features.isfinite().all():
-            raise TrainingError(
-                "expected features that are numbers, found NaN or infinity: the weights are damaged, or float16 was too small"
-            )
-        self.head = head
-        self.first = _first_layer(head)
-        self.mean, self.deviation = _spread(features)
 
-    def scale(self, features: Tensor) -> Tensor:
-        """Features [N, F] -> standardised [N, F]."""
-        return (features - self.mean) / self.deviation
-
-    def solve(self, features: Tensor, labels: Tensor, *, decay: float, weights: Tensor | None = None, num_iterations: int) -> float:
-        """See `solve`; the features as they come."""
-        scaled = self.scale(features)
-        return minimise(
-            list(self.head.parameters()),
-            lambda: F.cross_entropy(self.head(scaled), labels, weight=weights),
-            decay=decay,
-            num_iterations=num_iterations,
-        )
-
-    def fold(self) -> None:
-        """From now on the head reads features as they come."""
-        with torch.no_grad():
-            self.first.weight.div_(self.deviation)
-            self.first.bias.sub_(self.first.weight @ self.mean)
+def _shares(learns: Tensor, labels: Tensor, weights: Tensor | None) -> NDArray[np.float64]:
+    """What each picture counts in the mean loss of those that a head learns from: bool [H, N] -> [H, N]."""
+    counted = learns.double().cpu()
+    if weights is not None:
+        counted = counted * weights.cpu().double()[labels.cpu()]
+    shares: NDArray[np.float64] = (counted / counted.sum(1, keepdim=True)).numpy()
+    return shares
 
 
 def minimise(
@@ -135,11 +121,10 @@ def _first_layer(head: nn.Module) -> nn.Linear:
     return next(module for module in head.modules() if isinstance(module, nn.Linear))
 
 
-def _spread(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [F], and what to divide by [F]: the deviation, or 1 where there is none to speak of."""
-    deviation, mean = torch.std_mean(features, 0, correction=0)
-    floor = SMALLEST_DEVIATION * deviation.square().mean().sqrt()
-    return mean, torch.where(deviation > floor, deviation, 1.0)
+def _only_layer(head: nn.Module) -> nn.Linear | None:
+    """The linear layer that is all there is in a head; None where there is more."""
+    leaves = [module for module in head.modules() if not any(True for _ in module.children())]
+    return leaves[0] if len(leaves) == 1 and isinstance(leaves[0], nn.Linear) else None
 
 
 def folds_of(labels: NDArray[np.int64], num_folds: int, seed: int = 0) -> NDArray[np.int64]:
@@ -154,7 +139,7 @@ def folds_of(labels: NDArray[np.int64], num_folds: int, seed: int = 0) -> NDArra
 
 def cross_validate(
     make_head: Callable[[], nn.Module],
-    features: Tensor,
+    features: Tensor | Standardised,
     labels: Tensor,
     *,
     weights: Tensor | None = None,
@@ -165,21 +150,26 @@ def cross_validate(
     """Try each decay on pictures held out in turn; None where no class has two pictures.
 
     `make_head` gives a fresh head. Of many pictures MOST_PICTURES_COMPARED are looked at, spread evenly over the classes' own shares.
+    Their features are standardised together, held out or not, so that a decay means the same in every fold as in the end; of those held
+    out no label is known.
     """
-    kept = _some(labels.cpu().numpy(), seed)
-    features, labels = features[torch.from_numpy(kept).to(features.device)], labels[torch.from_numpy(kept).to(labels.device)]
-    counts = torch.bincount(labels)
-    num_folds = min(NUM_FOLDS if len(labels) <= MANY_PICTURES else NUM_FOLDS_OF_MANY, int(counts.max()))
+    if len(labels) > MOST_PICTURES_COMPARED:
+        kept = torch.from_numpy(_some(labels.cpu().numpy(), seed)).to(labels.device)
+        features, labels = (features.features if isinstance(features, Standardised) else features)[kept], labels[kept]
+    standardised = features if isinstance(features, Standardised) else Standardised(features)
+    num_folds = min(NUM_FOLDS if len(labels) <= MANY_PICTURES else NUM_FOLDS_OF_MANY, int(torch.bincount(labels).max()))
     if num_folds < 2:
         return None
     folds = torch.from_numpy(folds_of(labels.cpu().numpy(), num_folds, seed)).to(labels.device)
-    heads = _Heads([make_head() for _ in range(num_folds)], features, labels, folds, weights)
+    held_out = folds == torch.arange(num_folds, device=folds.device)[:, None]
+    learn = _learner([make_head() for _ in range(num_folds)], standardised, labels, held_out, weights)
+    factors = None if weights is None else weights.double()
     losses: list[float] = []
     correct: list[int] = []
     for number, decay in enumerate(decays):
-        loss, right = heads.judge(decay)
-        losses.append(loss / len(labels))
-        correct.append(right)
+        logits = learn(decay)[folds, torch.arange(len(labels), device=folds.device)].double()
+        losses.append(float(F.cross_entropy(logits, labels, weight=factors, reduction="sum")) / len(labels))
+        correct.append(int((logits.argmax(1) == labels).sum()))
         if progress:
             progress("cross-validating", number + 1, len(decays))
         if len(losses) > 2 and losses[-1] > losses[-2] > losses[-3]:  # weaker ones fit the pictures ever more by heart
@@ -191,31 +181,39 @@ def cross_validate(
     return CrossValidation(tried, tuple(losses), tuple(count / len(labels) for count in correct), tried[best], len(labels), num_folds)
 
 
+Learn = Callable[[float], Tensor]
+"""A decay -> what the heads [H], each of which learnt with it from all pictures but those of its fold, say of all: logits [H, N, K]."""
+
+
+def _learner(heads: Sequence[nn.Module], standardised: Standardised, labels: Tensor, held_out: Tensor, weights: Tensor | None) -> Learn:
+    """Heads that learn side by side, as to read features for all takes as long as for one; each decay goes on from the one before."""
+    layer = _only_layer(heads[0])
+    if layer is None or (components := standardised.components) is None:
+        return _Heads(heads, standardised.scaled, labels, held_out, weights)
+    linear = LinearHeads(components.rows, labels.cpu().numpy(), _shares(~held_out, labels, weights), layer.out_features)
+
+    def learn(decay: float) -> Tensor:
+        linear.solve(decay, TOLERANCE_TO_COMPARE)
+        return torch.from_numpy(linear.logits()).to(labels.device)
+
+    return learn
+
+
 class _Heads:
-    """A head for each fold, which learns from all pictures but those of the fold and goes from decay to decay.
+    """Heads of any kind that learn by L-BFGS."""
 
-    They learn side by side: to read the features for all of them takes as long as to read them for one.
-    """
-
-    def __init__(self, heads: Sequence[nn.Module], features: Tensor, labels: Tensor, folds: Tensor, weights: Tensor | None) -> None:
-        mean, deviation = _spread(features)
-        self.features, self.labels, self.weights = (features - mean) / deviation, labels, weights
-        self.held_out = [folds == number for number in range(len(heads))]
-        self.learnt_labels = [labels.masked_fill(held_out, NOT_LEARNT) for held_out in self.held_out]
-        self.spreads = [_spread(self.features[~held_out]) for held_out in self.held_out]  # of what each learns from, no other
+    def __init__(self, heads: Sequence[nn.Module], scaled: Tensor, labels: Tensor, held_out: Tensor, weights: Tensor | None) -> None:
+        self.scaled, self.weights = scaled, weights
+        self.learnt_labels = [labels.masked_fill(of_fold, NOT_LEARNT) for of_fold in held_out]
         self.parameters = [parameter for head in heads for parameter in head.parameters()]
         self.firsts = [_first_layer(head) for head in heads]
         self.rests = [_without(head, first) for head, first in zip(heads, self.firsts, strict=True)]
 
-    def judge(self, decay: float) -> tuple[float, int]:
-        """Learn, then the sum of the losses of those held out, and how many of them are recognised."""
+    def __call__(self, decay: float) -> Tensor:
+        """See `Learn`."""
         minimise(self.parameters, self._loss, decay=decay, num_iterations=ITERATIONS_TO_COMPARE)
         with torch.no_grad():
-            logits = torch.cat([of_head[held_out] for of_head, held_out in zip(self._logits(), self.held_out, strict=True)]).double()
-        labels = torch.cat([self.labels[held_out] for held_out in self.held_out])
-        factors = None if self.weights is None else self.weights.double()
-        loss = float(F.cross_entropy(logits, labels, weight=factors, reduction="sum"))
-        return loss, int((logits.argmax(1) == labels).sum())
+            return torch.stack(self._logits())
 
     def _loss(self) -> Tensor:
         """The sum of the heads' own: none knows of the others."""
@@ -227,10 +225,9 @@ class _Heads:
 
     def _logits(self) -> list[Tensor]:
         """Of each head, of all pictures [N, K]."""
-        scaled = [first.weight / deviation for first, (_, deviation) in zip(self.firsts, self.spreads, strict=True)]
-        shifted = [first.bias - weight @ mean for first, weight, (mean, _) in zip(self.firsts, scaled, self.spreads, strict=True)]
-        read = F.linear(self.features, torch.cat(scaled), torch.cat(shifted))
-        parts = torch.split(read, [first.out_features for first in self.firsts], dim=1)
+        firsts = self.firsts
+        read = F.linear(self.scaled, torch.cat([first.weight for first in firsts]), torch.cat([first.bias for first in firsts]))
+        parts = torch.split(read, [first.out_features for first in firsts], dim=1)
         return [rest(part) for rest, part in zip(self.rests, parts, strict=True)]
 
 
@@ -244,8 +241,6 @@ def _without(head: nn.Module, first: nn.Module) -> nn.Module:
 
 
 def _some(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """At most MOST_PICTURES_COMPARED of the pictures, of each class its share, in order."""
-    if len(labels) <= MOST_PICTURES_COMPARED:
-        return np.arange(len(labels))
+    """At most MOST_PICTURES_COMPARED of more pictures, of each class its share, in order."""
     groups = -(-len(labels) // MOST_PICTURES_COMPARED)
     return np.flatnonzero(folds_of(labels, groups, seed) == 0)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from provenet.errors import BundleError, ProvenetError, SettingsError, is_plain_text, printable, show_path
 from provenet.files import appearing
@@ -27,11 +27,11 @@ from provenet.models.ensemble import MOST_MEMBERS, Ensemble, Member
 from provenet.models.ensemble import NAME as ENSEMBLE
 from provenet.models.heads import LINEAR, adapt, is_head_in_words
 from provenet.preprocessing import Preprocessing
+from provenet.runtime import one_thread
+from provenet.weights.epsilon import EPSILON, own_epsilon, set_batch_norm_eps
 
 FORMAT_VERSION = 1
 HEADER_KEY = "provenet"
-EPSILON = "batch_norm_epsilon"
-"""In the header: what the batch norms add to the variance, where it is not the network's own."""
 ENDS_AFTER, HEAD = "ends_after", "head"
 """In the header: of a network that ends early, or has another head than the published one, see models/heads.py."""
 MEMBERS, WEIGHTS, COMBINE = "members", "weights", "combine"
@@ -137,11 +137,12 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             bundle, images = _build_ensemble(header, file, shown) if is_ensemble else _build_single(header, file, WHERE, shown)
             expected: dict[str, Tensor] = dict(bundle.network.state_dict()) | images
             _check_shapes({name: file.get_slice(name) for name in file.keys()}, expected, shown)  # noqa: SIM118, no dict
-            tensors = {name: file.get_tensor(name).clone() for name in expected}
+            with one_thread():
+                tensors = {name: file.get_tensor(name).clone() for name in expected}
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{shown}: expected a safetensors file, found one that cannot be read ({error}); {AGAIN}") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not np.isfinite(tensor.numpy()).all():
             raise BundleError(f"{shown}: tensor {name} holds values that are no numbers; {AGAIN}")
     bundle.network.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in images}, assign=True)
     bundle.network.eval()
@@ -286,26 +287,6 @@ def _adapted(net: Classifier, header: dict[str, Any], num_classes: int) -> Class
         raise BundleError(f"{HEAD} and {ENDS_AFTER}: expected words such as linear or mlp:512 and a stage, found something else")
     with torch.device("meta"):
         return adapt(net, num_classes=num_classes, head=head, ends_after=ends_after)
-
-
-def set_batch_norm_eps(net: Classifier, eps: object) -> None:
-    """Give all batch norms what they add to the variance; weights from elsewhere may have been trained with another than ours."""
-    if not isinstance(eps, float) or not 0 < eps < 1:
-        raise BundleError(f"{EPSILON}: expected a number between 0 and 1, found something else")
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = eps
-
-
-def own_epsilon(net: Classifier) -> float | None:
-    """What its batch norms add to the variance, where it is not what the network is built with."""
-    usual = {module.eps for module in build_on_meta(net.name).modules() if isinstance(module, nn.BatchNorm2d)}
-    found = {module.eps for module in net.modules() if isinstance(module, nn.BatchNorm2d)}
-    if found <= usual:
-        return None
-    if len(found) > 1:
-        raise BundleError(f"expected batch norms of one epsilon, found {', '.join(map(str, sorted(found)))}; set one for all")
-    return found.pop()
 
 
 def _with_mean_image(bundle: Bundle, parts: Tensor, fingerprint: str, shown: str) -> Bundle:

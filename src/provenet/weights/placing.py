@@ -16,7 +16,7 @@ from provenet.errors import WeightsError, printable
 from provenet.inspection.trace import trace
 from provenet.models.classifier import Classifier
 from provenet.models.lenet import SparseConvolution
-from provenet.weights.bundle import set_batch_norm_eps
+from provenet.weights.epsilon import set_batch_norm_eps
 from provenet.weights.foreign import Array
 
 
