@@ -483,7 +483,7 @@ def calibrate(
 ) -> None:
     """Make a trained network as sure as it is right: fit its temperature to pictures, and store it in the bundle.
 
-    Its labels stay the same, its probabilities change. Where that would not help nothing is written.
+    Its labels stay the same, its probabilities change. Where that would not help, they stay too.
 
     Args:
         model: A model.safetensors, or the run folder it is in.

@@ -72,7 +72,9 @@ def test_a_second_time_it_is_the_same(oversure, tmp_path):
     assert (again.was, again.temperature) == (first.temperature, first.temperature)
     assert not again.helps  # half of the pictures know less than all of them
     assert target.read_bytes() == kept
-    assert show_calibrated(again).endswith("it would not help, so nothing was changed")
+    assert show_calibrated(again).endswith(f"it would not help: {target} has the temperature that it had")
+    calibrate(target, "fashion-mini", output=tmp_path / "other.safetensors", engine="eager")
+    assert load_bundle(tmp_path / "other.safetensors").temperature == first.temperature
     assert json.loads(json.dumps(again.to_dict()))["helps"] is False
 
 

@@ -57,7 +57,7 @@ def calibrate(
     watcher: Watcher | None = None,
     **options: Any,
 ) -> Calibrated:
-    """Fit the temperature of a bundle to labelled pictures and store it there, or in `output`; where it would not help nothing is written.
+    """Fit the temperature of a bundle to labelled pictures and store it there, or in `output`; where it would not help, the old one stays.
 
     Temperature scaling (Guo et al. 2017, 'On Calibration of Modern Neural Networks'): logits are divided by one number, for which the loss
     is least. The pictures are the validation pictures, or what was held out in training, where there are any; `options` are `skip_broken`,
@@ -99,6 +99,8 @@ def calibrate(
             loss_before=float(before.losses.mean()),
             loss_after=float(after.losses.mean()),
         )
+        if not found.helps and target != path:
+            save_bundle(bundle, target)
         if found.helps:
             about = {name: value for name, value in found.to_dict().items() if name not in ("bundle", "helps")}
             save_bundle(replace(bundle, temperature=fitted, provenance={**bundle.provenance, "calibration": about}), target)
@@ -127,7 +129,7 @@ def show_calibrated(found: Calibrated) -> str:
         f"calibration error {_show(found.error_before)} before, {_show(found.error_after)} after",
         f"loss {found.loss_before:.4f} before, {found.loss_after:.4f} after",
         "after: each half of the pictures at the temperature that was fitted to the other",
-        stored if found.helps else "it would not help, so nothing was changed",
+        stored if found.helps else f"it would not help: {show_path(found.bundle)} has the temperature that it had",
     )
     return "\n".join(lines)
 
