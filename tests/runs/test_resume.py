@@ -499,14 +499,12 @@ def test_a_folder_that_may_not_be_written(pictures, tmp_path, disk):
 def test_a_report_that_cannot_be_drawn_does_not_make_the_run_complete(pictures, tmp_path, monkeypatch):
     """A line of the log finds room where the report does not."""
     whole(pictures, tmp_path / "whole")
-    drawn = RunPages.draw
+    prepared = RunPages.prepare
 
-    def draw(self, state, seconds):
-        if state == "ended":
-            raise OSError(28, "No space left on device")
-        drawn(self, state, seconds)
+    def refuse():
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunPages, "draw", draw)
+    monkeypatch.setattr(RunPages, "prepare", lambda self, state, seconds: refuse if state == "ended" else prepared(self, state, seconds))
     with pytest.raises(SettingsError, match=r"report.html: expected to write it, found: No space .*; all of it is kept; go on"):
         whole(pictures, tmp_path / "run")
     monkeypatch.undo()
@@ -517,7 +515,7 @@ def test_a_report_that_cannot_be_drawn_does_not_make_the_run_complete(pictures, 
 
 
 def test_a_report_that_is_our_mistake_costs_a_line(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(RunPages, "draw", lambda *_: 1 / 0)
+    monkeypatch.setattr(RunPages, "prepare", lambda *_: 1 / 0)
     train(pictures, "lenet5_softmax", output=tmp_path / "run", epochs=2, watcher=(told := Told()))
     complaint = f"{tmp_path / 'run/report.html'}: expected to draw it, found: ZeroDivisionError: division by zero; the run goes on without"
     assert told.notes.count(complaint) == 1
