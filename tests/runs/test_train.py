@@ -409,7 +409,7 @@ def test_wishes_are_a_fixed_list():
         train("fashion-mini", epoch=3)
     assert set(Wishes.__dataclass_fields__) == {
         "weights", "transfer", "head", "ends_after", "views", "feature_type", "engine", "depth_rate",
-        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "class_weights", "init", "seed", "precision",
+        "epochs", "batch_size", "micro_batches", "learning_rate", "weight_decay", "cycles", "class_weights", "init", "seed", "precision",
         "size", "channels", "mean", "augment", "colours", "shift_pixels", "mirror",
     }  # fmt: skip
 
