@@ -1,5 +1,8 @@
 """The engine for some work: asked for, or chosen by what was measured, and never one whose answers are others."""
 
+import os
+from dataclasses import replace
+
 import pytest
 import torch
 from odd_networks import Odd
@@ -8,7 +11,7 @@ from provenet.engines import choose
 from provenet.engines.choose import Work, make_wish, open_engine
 from provenet.engines.findings import Probe, Trial
 from provenet.engines.memory import answers_folder, recall, remember, what_it_depends_on
-from provenet.engines.ways import REFERENCE, EngineWish, Way
+from provenet.engines.ways import AUTO, PART, REFERENCE, WAYS, EngineWish, Way
 from provenet.errors import EngineError, SettingsError
 
 OPENVINO, FOLDED = Way("openvino", "float32"), Way("folded", "float32")
@@ -17,7 +20,7 @@ IMAGES = torch.randn(400, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(autouse=True)
 def own_memory(monkeypatch, tmp_path, request):
-    monkeypatch.setenv("PYTHONPATH", str(request.path.parent))
+    monkeypatch.setenv("PYTHONPATH", str(request.path.parent), prepend=os.pathsep)
     monkeypatch.setenv("PROVENET_CACHE", str(tmp_path / "cache"))
 
 
@@ -58,7 +61,7 @@ def test_long_work_is_measured_once_and_done_by_the_fastest(monkeypatch):
 def test_what_was_measured_decides_also_by_how_much_there_is_to_do():
     net = Odd()
     known(net, eager=0.1, folded=0.01, openvino=0.001)
-    everything = {Way(engine, precision) for engine in ("folded", "openvino", "onnxruntime") for precision in ("float32", "bfloat16")}
+    everything = {way for way in WAYS if way.engine != "compiled" and AUTO.allows(way)}
     whole = recall(what_it_depends_on(net, IMAGES[:4]))
     missing = everything - {trial.way for trial in whole.trials}
     remember(Probe(whole.shape, (*whole.trials, *(Trial(way, why_not="out of order") for way in missing)), whole.facts))
@@ -68,11 +71,29 @@ def test_what_was_measured_decides_also_by_how_much_there_is_to_do():
     assert notes[0].startswith("engine openvino float32: 100.0 times as fast as eager float32, measured on this machine in batches of 4; ")
 
 
+@pytest.mark.parametrize("batch_size", [4, 5])
+def test_parts_are_chosen_where_they_are_faster_and_the_batch_can_be_cut(batch_size):
+    net, parts = Odd().eval(), Way("openvino", "float32", PART)
+    work = Work(num_images=100, batch_size=batch_size, sample=lambda count: IMAGES[:count])
+    remembered = open_engine(net, work, EngineWish(engine="openvino", precision="float32"))
+    facts = what_it_depends_on(net, IMAGES[:batch_size])
+    trials = {trial.way: trial for trial in recall(facts).trials}
+    assert trials[parts].is_absent == (batch_size == 5)
+    if batch_size == 5:
+        assert remembered.way == OPENVINO
+        return
+    for chosen, seconds in ((parts, 1e-6), (OPENVINO, 1e6)):
+        remember(Probe((4, 3, 4, 4), (replace(trials[parts], seconds=(seconds,)),), facts))
+        engine = open_engine(net, work, EngineWish(engine="openvino", precision="float32"))
+        assert engine.way == chosen
+        torch.testing.assert_close(engine(IMAGES[:11]), net(IMAGES[:11]))
+
+
 @pytest.mark.parametrize("how", ["refuses", "lies"])
 def test_what_goes_wrong_by_now_is_named_and_the_next_one_is_used(how):
     net = Odd(how)
     trials = [Trial(way, (seconds,), 1.0, 0.0) for way, seconds in ((REFERENCE, 1.0), (FOLDED, 0.5), (OPENVINO, 0.1))]
-    others = (Way("folded", "bfloat16"), Way("openvino", "bfloat16"), Way("onnxruntime", "float32"))
+    others = set(WAYS) - {REFERENCE, FOLDED, OPENVINO}
     rest = [Trial(way, why_not="out of order") for way in others]
     remember(Probe((4, 3, 4, 4), (*trials, *rest), what_it_depends_on(net, IMAGES[:4])))
     engine, notes = opened(net)
@@ -114,7 +135,7 @@ def test_int8_is_fitted_and_compared_on_the_pictures_themselves():
     images = IMAGES.clone()
     images[:, 0, 0, 0] = torch.where(images[:, 0, 0, 0] < 0, -1.0, 1.0)
     engine, notes = opened(net, wish, images=images)
-    assert engine.way == Way("openvino", "int8")
+    assert engine.way[:2] == ("openvino", "int8")
     assert notes[0].endswith(", and 100.0% of 256 pictures get the same label")
     with torch.no_grad():
         net.fc.weight.normal_()

@@ -29,7 +29,7 @@ QUICK = tuple(way for way in WAYS if way.engine != "compiled" and way.precision 
 @pytest.fixture(autouse=True)
 def here_too(monkeypatch, tmp_path):
     """The odd networks' module is found by the process that tries them, and every test remembers for itself."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("PROVENET_CACHE", str(tmp_path / "cache"))
 
 
@@ -165,6 +165,16 @@ class TestMemory:
         monkeypatch.setattr(memory, "versions", lambda: {"openvino": "2030.1"})
         facts.append(what_it_depends_on(net, images))
         assert len({json.dumps(each, sort_keys=True) for each in facts}) == 5
+
+    def test_what_an_earlier_version_found_is_measured_anew(self):
+        facts = what_it_depends_on(Odd(), torch.randn(4, 3, 4, 4))
+        parts = Trial(Way("openvino", "bfloat16", 2), (0.5,), 1.0, 0.0)
+        remember(Probe((4, 3, 4, 4), (Trial(REFERENCE, (1.0,), 1.0, 0.0), parts), facts))
+        assert recall(facts).trials[1] == parts
+        (path,) = memory.answers_folder().iterdir()
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps({**values, "format_version": 1}))
+        assert recall(facts) is None
 
     @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format_version": 1}', b'{"format_version": 1, "facts": 3}', b"\xff" * 99])
     def test_a_damaged_file_is_measured_anew(self, damage):

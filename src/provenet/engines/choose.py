@@ -55,7 +55,7 @@ def open_engine(
     if ways == [REFERENCE] or (wish == AUTO and not _is_worth_it(net, work)):
         return reference(net)
     device = str(next(net.parameters()).device)
-    absent = [why for why in (why_absent(way, device) for way in ways) if why]
+    absent = [why for why in (why_absent(way, device, work.batch_size) for way in ways) if why]
     if len(absent) == len(ways):
         raise EngineError(f"--engine {wish.engine} --precision {wish.precision}: {absent[0]}")
     with tempfile.TemporaryDirectory(prefix="provenet-engine-", ignore_cleanup_errors=True) as folder:

@@ -59,7 +59,7 @@ def build(way: Way, net: nn.Module, example: Tensor, folder: Path, calibration: 
     else:
         from provenet.engines.with_openvino import on_openvino
 
-        run = on_openvino(net, example, folder, way.precision, calibration)
+        run = on_openvino(net, example, folder, way, calibration)
     return Engine(way, run, len(example))
 
 

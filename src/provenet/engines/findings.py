@@ -6,7 +6,8 @@ from typing import Any
 
 from provenet.engines.ways import AUTO, LARGEST_ERROR, LEAST_AGREEMENT, REFERENCE, Way
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 did not say how many images a thread takes at a time."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def measure(
     wanted, trials = [way for way in ways if way != REFERENCE], []
     device = str(pictures.images.device)
     for way in list(wanted):
-        missing = why_absent(way, device)
+        missing = why_absent(way, device, len(pictures.images))
         if not missing and way.precision == "int8" and (pictures.calibration is None or pictures.others is None):
             missing = "int8 is fitted to pictures, and none are given"
         if missing:

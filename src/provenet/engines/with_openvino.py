@@ -14,52 +14,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from provenet.engines.openvino_requests import run_in_parts, run_whole
+from provenet.engines.ways import Way
 from provenet.engines.with_torch import Run
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 CALIBRATION_BATCH = 16
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-"""Of int8: the precision of what is left in floating point; bfloat16 there costs conversions and gains nothing."""
 
-
-def on_openvino(net: nn.Module, example: Tensor, folder: Path, precision: str, calibration: Tensor | None = None) -> Run:
+def on_openvino(net: nn.Module, example: Tensor, folder: Path, way: Way, calibration: Tensor | None = None) -> Run:
     """The network compiled for images of the example's shape; int8 is read from `folder`, or fitted to `calibration` [M, C, S, S].
 
     Raises RuntimeError where the processor has not got the precision.
     """
     import openvino
 
-    core = openvino.Core()
-    kept = folder / f"openvino-{'int8' if precision == 'int8' else 'float'}.xml"
+    kept = folder / f"openvino-{'int8' if way.precision == 'int8' else 'float'}.xml"
     if kept.exists():
-        model = core.read_model(kept)
+        model = openvino.Core().read_model(kept)
     else:
         model = _convert(net, example)
-        if precision == "int8":
+        if way.precision == "int8":
             if calibration is None:
                 raise RuntimeError("int8 is fitted to pictures, and none are given")
             model = _quantise(model, calibration)
         openvino.save_model(model, kept, compress_to_fp16=False)
-    model.reshape(list(example.shape))
-    settings = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,  # other threads decode pictures meanwhile
-    }
-    compiled = core.compile_model(model, "CPU", settings)
-    in_use = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if in_use != _HINTS[precision]:
-        raise RuntimeError(f"this processor has no {precision} for OpenVINO, which takes {in_use}")
-    request = compiled.create_infer_request()
-
-    def run(images: Tensor) -> Tensor:
-        request.infer([images.contiguous().numpy()], share_inputs=True, share_outputs=True)
-        return torch.from_numpy(request.get_output_tensor(0).data.copy())
-
-    return run
+    if way.part:
+        return run_in_parts(model, example.shape, way.precision, way.part)
+    return run_whole(model, example.shape, way.precision)
 
 
 def _convert(net: nn.Module, example: Tensor) -> Any:

@@ -70,7 +70,7 @@ def probe(
     net, preprocessing = _open(model)
     place(net.eval(), chosen_device)
     ways = [way for way in WAYS if wish == AUTO or wish.allows(way)]
-    absent = [why for why in (why_absent(way, str(chosen_device)) for way in ways) if why]
+    absent = [why for why in (why_absent(way, str(chosen_device), batch_size) for way in ways) if why]
     if len(absent) == len(ways):
         raise EngineError(f"--engine {engine} --precision {precision}: {absent[0]}")
     if data is None:

@@ -213,7 +213,7 @@ def choose_way(
         return ways[0], opener(ways[0])
     kept = {way: kept_part(key_of(part, preprocessing, way, feature_type), wanted) for way in ways}
     most = max(ways, key=lambda way: kept[way])
-    if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device))):
+    if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size)):
         return most, opener(most)
     engine = opened(wish)
     return engine.way, lambda: engine
