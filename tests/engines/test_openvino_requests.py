@@ -1,13 +1,15 @@
 """A batch in parts: the same answers as the whole, cut before the last fully connected layers and nowhere else."""
 
+import subprocess
+import sys
+
 import numpy as np
-import openvino
 import pytest
 import torch
 from odd_networks import Odd
 from torch import nn
 
-from provenet.engines.openvino_requests import run_in_parts, run_whole, split
+from provenet.engines.openvino_requests import core, run_in_parts, run_whole, split
 from provenet.engines.ways import PART, WAYS, Way, why_absent
 from provenet.engines.with_openvino import _convert, _quantise, on_openvino
 from provenet.models.catalog import TOYS, build_network
@@ -32,7 +34,7 @@ def converted(net, images):
 
 def compiled(model, *images):
     """What the model gives in float32."""
-    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([each.numpy() for each in images])[0]
+    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([each.numpy() for each in images])[0]
 
 
 def names(model):
@@ -115,3 +117,28 @@ def test_the_name_says_how(tmp_path):
     images = torch.randn(4, 3, 4, 4)
     run = on_openvino(Odd().eval(), images, tmp_path, Way("openvino", "float32", 2))
     assert run(images).shape == (4, 5)
+
+
+def test_a_signal_is_survived_after_two_networks_that_went_in_the_order_they_came():
+    code = """
+import os, signal
+import torch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from provenet.engines.ways import Way
+from provenet.engines.with_openvino import on_openvino
+heard = []
+signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+images = torch.randn(4, 3, 4, 4)
+runs = []
+for part in (0, 2):
+    with TemporaryDirectory() as folder:
+        runs.append(on_openvino(torch.nn.Conv2d(3, 4, 3).eval(), images, Path(folder), Way("openvino", "float32", part)))
+    runs[-1](images)
+while runs:
+    runs.pop(0)
+os.kill(os.getpid(), signal.SIGTERM)
+print(*heard)
+"""
+    ran = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True, timeout=100)
+    assert (ran.returncode, ran.stdout) == (0, "15\n"), ran.stderr

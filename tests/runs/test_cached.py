@@ -118,8 +118,6 @@ def test_of_more_pictures_only_the_new_ones_are_computed(weights, pictures, mini
 
 
 def test_a_photograph_that_changes_in_place_is_computed_again_whatever_its_date_says(weights, pictures, tmp_path):
-    import os
-
     first, _ = cached(pictures, weights, tmp_path / "one")
     path = sorted((pictures / "Trouser").iterdir())[0]
     stat = path.stat()
@@ -188,12 +186,7 @@ def test_float16_says_what_it_changes(weights, pictures, tmp_path):
 
 
 @pytest.mark.parametrize(("wishes", "after"), [(STEPS, 2), (STEPS, 8), ({}, 1), ({"views": 2, **STEPS}, 4)])
-def test_a_stopped_run_goes_on_to_the_same_bytes(wishes, after, weights, pictures, tmp_path, request):
-    if "PROVENET_TEST_ALONE" not in os.environ:  # where OpenVINO has run before in the same process it ends in a fault, not found yet
-        command = [sys.executable, "-m", "pytest", "-q", f"{__file__}::{request.node.name}"]
-        done = subprocess.run(command, env=os.environ | {"PROVENET_TEST_ALONE": "1"}, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-        return
+def test_a_stopped_run_goes_on_to_the_same_bytes(wishes, after, weights, pictures, tmp_path):
     whole, _ = cached(pictures, weights, tmp_path / "whole", **wishes)
     with pytest.raises(Stopped):
         train(pictures, weights=str(weights), transfer="cached", output=tmp_path / "run", watcher=Told(after, stop), **wishes)

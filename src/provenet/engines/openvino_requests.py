@@ -6,6 +6,7 @@ images that go through together, so the last ones see the whole batch.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ from provenet.engines.with_torch import Run
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """Of int8: the precision of what is left in floating point; bfloat16 there costs conversions and gains nothing."""
+
+
+@cache
+def core() -> Any:
+    """The one core of OpenVINO in this process, kept to its end.
+
+    Each core gives its thread a signal stack of its own, and when it goes puts back the one that it found. Of two that go in the order they
+    came, the second puts back the stack of the first, which is no more, and the next signal, be it Ctrl-C, ends the process with a fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def run_whole(model: Any, shape: Sequence[int], precision: str) -> Run:
@@ -102,8 +115,6 @@ def _last_chain(model: Any) -> list[tuple[Any, Any]]:
 
 
 def _compile(model: Any, shape: Sequence[int], precision: str, num_streams: int) -> Any:
-    import openvino
-
     model.reshape(list(shape))
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -112,7 +123,7 @@ def _compile(model: Any, shape: Sequence[int], precision: str, num_streams: int)
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # other threads decode pictures meanwhile
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = core().compile_model(model, "CPU", settings)
     in_use = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if in_use != _HINTS[precision]:
         raise RuntimeError(f"this processor has no {precision} for OpenVINO, which takes {in_use}")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from provenet.engines.openvino_requests import run_in_parts, run_whole
+from provenet.engines.openvino_requests import core, run_in_parts, run_whole
 from provenet.engines.ways import Way
 from provenet.engines.with_torch import Run
 
@@ -32,7 +32,7 @@ def on_openvino(net: nn.Module, example: Tensor, folder: Path, way: Way, calibra
 
     kept = folder / f"openvino-{'int8' if way.precision == 'int8' else 'float'}.xml"
     if kept.exists():
-        model = openvino.Core().read_model(kept)
+        model = core().read_model(kept)
     else:
         model = _convert(net, example)
         if way.precision == "int8":
