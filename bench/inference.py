@@ -1,10 +1,11 @@
 """Networks run forward: the chosen engine beside torch as it is usually run (I1), and beside OpenVINO and ONNX Runtime by hand (I2).
 
-    python bench/inference.py [--quick] [--networks resnet50_v1_5 ...]
+    python bench/inference.py [--quick] [--networks resnet50_v1_5 ...] [--trained FOLDER --data DATA]
 
-Batches of 16 images of 224 pixels, noise of unit variance; networks as initialised, the same weights on all sides. Every side is a process
-of its own, because the allocator is set for a whole process: ours sets it, as the command line does, the others do not. They take turns,
-a batch that does not count and one that does. Their answers are compared first.
+Batches of 16 images of 224 pixels, the same weights on all sides: with --trained those of FOLDER/NETWORK, a run or a bundle, and the test
+pictures of DATA; else networks as initialised, and noise of unit variance. Every side is a process of its own, because the allocator is set
+for a whole process: ours sets it, as the command line does, the others do not. They take turns, a batch that does not count and one that
+does. Their answers are compared first.
 """
 
 import argparse
@@ -22,10 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from provenet.engines.choose import Work, open_engine
+from provenet.data.sources import open_data
+from provenet.engines.choose import MOST_INT8_IMAGES, Sample, Work, open_engine
 from provenet.engines.ways import LARGEST_ERROR, EngineWish
 from provenet.models.catalog import build_network
+from provenet.runs.engines import sample_of
 from provenet.runtime import count_cores, keep_large_blocks, place, prepare_process
+from provenet.weights.bundle import load_bundle
 from turns import print_setting, print_table, ratio_row, take_turns
 
 ROUNDS, QUICK_ROUNDS, BATCH_SIZE, SIDE_PIXELS = 9, 2, 16, 224
@@ -45,18 +49,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--networks", nargs="+", default=list(GOALS))
+    parser.add_argument("--trained", type=Path, help="a folder with a run of each network")
+    parser.add_argument("--data", help="pictures for networks that were trained")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.side:
-        serve(asked.side, asked.networks[0], asked.folder)
+        serve(asked.side, asked.networks[0], asked.folder, asked.trained, asked.data)
         return
     torch.set_num_threads(count_cores())
     print_setting(f"Inference: batches of {BATCH_SIZE} images of {SIDE_PIXELS} pixels")
     rounds = QUICK_ROUNDS if asked.quick else ROUNDS
     rows_usual, rows_hand, said = [], [], []
     for network in asked.networks:
-        found, ways = compare(network, rounds)
+        found, ways = compare(network, rounds, asked.trained, asked.data)
         for ours in ("ours", "ours int8"):
             if ours not in found:
                 continue
@@ -77,7 +83,7 @@ def main() -> None:
     print("\n".join(said))
 
 
-def compare(network: str, rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
+def compare(network: str, rounds: int, trained: Path | None, data: str | None) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds of a batch on each side, round by round; and what ours chose and said."""
     sides = ["usual", "usual with our allocator", "openvino by hand", "onnxruntime by hand", "ours", "ours int8"]
     ways = {"said": ""}
@@ -85,7 +91,7 @@ def compare(network: str, rounds: int) -> tuple[dict[str, list[float]], dict[str
         processes = {}
         try:
             for side in sides:  # one after the other: choosing measures, and must have the machine for itself
-                process = _start(side, network, Path(folder))
+                process = _start(side, network, Path(folder), trained, data)
                 assert process.stdout is not None
                 ready = json.loads(process.stdout.readline() or '{"failed": "the process died"}')
                 if "failed" in ready:
@@ -107,8 +113,10 @@ def compare(network: str, rounds: int) -> tuple[dict[str, list[float]], dict[str
                 process.wait()
 
 
-def _start(side: str, network: str, folder: Path) -> "subprocess.Popen[str]":
+def _start(side: str, network: str, folder: Path, trained: Path | None, data: str | None) -> "subprocess.Popen[str]":
     command = [sys.executable, __file__, "--side", side, "--networks", network, "--folder", str(folder)]
+    if trained and data:
+        command += ["--trained", str(trained), "--data", data]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -124,18 +132,17 @@ def _speeds(seconds: list[float]) -> list[float]:
     return [BATCH_SIZE / each for each in seconds]
 
 
-def serve(side: str, network: str, folder: Path) -> None:
+def serve(side: str, network: str, folder: Path, trained: Path | None, data: str | None) -> None:
     """One side: get ready, write its answers, then run a batch for every line that comes."""
     warnings.simplefilter("ignore")
-    torch.manual_seed(0)
-    net = build_network(network, init="trainable").eval()
-    images = torch.randn(BATCH_SIZE, 3, SIDE_PIXELS, SIDE_PIXELS)
+    net, sample = trained_network(trained / network, data) if trained and data else new_network(network)
+    images = sample(BATCH_SIZE)
     said: list[str] = []
     answer = sys.stdout
     sys.stdout = sys.stderr  # some libraries talk
     torch.set_num_threads(count_cores())
     try:
-        run, way = SIDES[side](net, images, folder, said)
+        run, way = SIDES[side](net, sample, folder, said)
         np.save(folder / f"{side}.npy", run(images).float().numpy())
     except Exception as error:
         answer.write(json.dumps({"failed": " ".join(str(error).split())[:300]}) + "\n")
@@ -151,9 +158,23 @@ def serve(side: str, network: str, folder: Path) -> None:
         answer.flush()
 
 
-def usual(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tuple[Run, str]:
+def new_network(name: str) -> tuple[nn.Module, Sample]:
+    """The network as initialised, and noise."""
+    torch.manual_seed(0)
+    net = build_network(name, init="trainable").eval()
+    noise = torch.randn(MOST_INT8_IMAGES, 3, SIDE_PIXELS, SIDE_PIXELS)
+    return net, lambda count: noise[:count].contiguous()
+
+
+def trained_network(path: Path, data: str) -> tuple[nn.Module, Sample]:
+    """The network of a run or bundle, and pictures that it was not trained on."""
+    bundle = load_bundle(path)
+    return bundle.network.eval(), sample_of(open_data(data).splits["test"], bundle.preprocessing, torch.device("cpu"))
+
+
+def usual(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
     """As in every tutorial."""
-    del images, folder, said
+    del sample, folder, said
 
     def run(images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -163,51 +184,47 @@ def usual(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tupl
     return run, "eager float32"
 
 
-def usual_with_allocator(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tuple[Run, str]:
+def usual_with_allocator(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
     """The same, large blocks kept."""
     keep_large_blocks()
-    return usual(net, images, folder, said)
+    return usual(net, sample, folder, said)
 
 
-def openvino_by_hand(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tuple[Run, str]:
+def openvino_by_hand(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
     """As in OpenVINO's own guide, in bfloat16."""
     del folder, said
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    model = openvino.convert_model(net, example_input=images)
+    model = openvino.convert_model(net, example_input=sample(BATCH_SIZE))
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"})
     return lambda images: torch.from_numpy(compiled(images.numpy())[0]), "openvino bfloat16"
 
 
-def onnxruntime_by_hand(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tuple[Run, str]:
+def onnxruntime_by_hand(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
     """As in torch's own guide."""
     del said
     import onnxruntime
 
-    torch.onnx.export(net, (images,), str(folder / "hand.onnx"), dynamo=True, verbose=False)
+    torch.onnx.export(net, (sample(BATCH_SIZE),), str(folder / "hand.onnx"), dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(str(folder / "hand.onnx"), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0]), "onnxruntime float32"
 
 
-def ours(net: nn.Module, images: Tensor, folder: Path, said: list[str], precision: str = "auto") -> tuple[Run, str]:
+def ours(net: nn.Module, sample: Sample, folder: Path, said: list[str], precision: str = "auto") -> tuple[Run, str]:
     """What evaluate, predict and features use for long work when nothing is asked for."""
     del folder
     prepare_process()
     place(net, torch.device("cpu"))
-
-    def sample(count: int) -> Tensor:
-        return images[:count] if count <= len(images) else torch.randn(count, *images.shape[1:], generator=torch.Generator().manual_seed(1))
-
-    work = Work(num_images=10**6, batch_size=len(images), sample=sample)
+    work = Work(num_images=10**6, batch_size=BATCH_SIZE, sample=sample)
     engine = open_engine(net, work, EngineWish(precision=precision), note=said.append)  # type: ignore[arg-type]
     return engine, str(engine.way)
 
 
-def ours_int8(net: nn.Module, images: Tensor, folder: Path, said: list[str]) -> tuple[Run, str]:
+def ours_int8(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
     """With --precision int8: used only where labels agree."""
-    return ours(net, images, folder, said, "int8")
+    return ours(net, sample, folder, said, "int8")
 
 
 SIDES = {

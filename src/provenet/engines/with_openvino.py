@@ -51,7 +51,35 @@ def _convert(net: nn.Module, example: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         exported = torch.export.export(net, (example.contiguous(),))
-        return openvino.convert_model(exported)
+        model = openvino.convert_model(exported)
+    _pool_without_places(model)
+    return model
+
+
+def _pool_without_places(model: Any) -> None:
+    """Let pools that also say where each largest value was, which nobody reads, give the values alone.
+
+    Only those pass int8 on: after the others, a convolution of int8 would run in float32, as thirteen in GoogLeNet do.
+    """
+    from openvino import opset1
+
+    for pool in model.get_ordered_ops():
+        if pool.get_type_name() != "MaxPool" or any(places.get_target_inputs() for places in pool.outputs()[1:]):
+            continue
+        like = pool.get_attributes()
+        if any(step != 1 for step in like.get("dilations", ())) or not _rounds_alike(like):
+            continue
+        rounding = like["rounding_type"].removesuffix("_torch")
+        values = opset1.max_pool(pool.input_value(0), like["strides"], like["pads_begin"], like["pads_end"], like["kernel"], rounding)
+        values.set_friendly_name(pool.get_friendly_name())
+        for reader in pool.output(0).get_target_inputs():
+            reader.replace_source_output(values.output(0))
+
+
+def _rounds_alike(pool: dict[str, Any]) -> bool:
+    """Whether the older pool has as many windows: torch leaves out a last one that would begin beyond the image, which takes padding."""
+    within = all(step <= side for step, side in zip(pool["strides"], pool["kernel"], strict=True))
+    return pool["rounding_type"] != "ceil_torch" or (not any(pool["pads_begin"]) and within)
 
 
 def _quantise(model: Any, calibration: Tensor) -> Any:
