@@ -8,11 +8,11 @@ import torch
 from odd_networks import Odd
 
 from provenet.engines import choose
-from provenet.engines.choose import Work, make_wish, open_engine
+from provenet.engines.choose import Work, make_wish, of_sound_ones, open_engine
 from provenet.engines.findings import Probe, Trial
 from provenet.engines.memory import answers_folder, recall, remember, what_it_depends_on
 from provenet.engines.ways import AUTO, PART, REFERENCE, WAYS, EngineWish, Way
-from provenet.errors import EngineError, SettingsError
+from provenet.errors import EngineError, ImageError, SettingsError
 
 OPENVINO, FOLDED = Way("openvino", "float32"), Way("folded", "float32")
 IMAGES = torch.randn(400, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -108,6 +108,52 @@ def test_a_crash_while_measuring_is_named_and_the_work_is_done(monkeypatch):
     engine, notes = opened(Odd("crashes"))
     assert engine.way.engine in ("eager", "folded")
     assert "engine openvino float32: crashed with SIGFPE" in notes
+
+
+def test_a_crash_is_told_again_for_as_long_as_it_is_remembered(monkeypatch):
+    monkeypatch.setattr(choose, "LONG_SECONDS", 0.0)
+    opened(Odd("crashes"))
+    monkeypatch.setattr(choose, "measure", None)  # not again
+    _, notes = opened(Odd("crashes"))
+    assert "engine openvino float32: crashed with SIGFPE, when it was tried; `provenet probe` tries again" in notes
+    assert not any("no such" in note for note in notes)
+
+
+def test_a_network_that_no_other_process_can_have_is_run_as_it_is(monkeypatch):
+    class Local(Odd):
+        """Cannot be pickled."""
+
+    monkeypatch.setattr(choose, "LONG_SECONDS", 0.0)
+    engine, notes = opened(Local())
+    assert engine.way == REFERENCE
+    assert notes[0].startswith("engine: probe: this network cannot be handed to another process: ")
+    assert notes[0].endswith("; eager float32 is used")
+    with pytest.raises(EngineError, match="cannot be handed to another process"):
+        opened(Local(), EngineWish(engine="openvino"))
+
+
+def test_no_room_to_measure_in_is_no_reason_not_to_work(monkeypatch, tmp_path):
+    monkeypatch.setattr(choose, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    engine, notes = opened(Odd())
+    assert engine.way == REFERENCE
+    assert "No such file or directory" in notes[0]
+
+
+def test_pictures_to_try_on_are_sound_ones():
+    tried = []
+
+    def decode(number):
+        tried.append(number)
+        if number < 7 or number == 50:
+            raise ImageError("broken")
+        return number
+
+    assert of_sound_ones(100, 1, decode) == [7]
+    assert tried == list(range(8))
+    assert of_sound_ones(101, 3, decode) == [100]
+    assert of_sound_ones(5, 5, decode) == []
+    assert of_sound_ones(8, 100, decode) == [7]
 
 
 @pytest.mark.parametrize("wish", [EngineWish(engine="openvino"), EngineWish(engine="openvino", precision="float32")])

@@ -13,6 +13,7 @@ from provenet.engines import choose
 from provenet.engines.ways import PART, REFERENCE
 from provenet.errors import EngineError, SettingsError
 from provenet.runs.evaluate import evaluate_bundle
+from provenet.runs.features import extract_features
 from provenet.runs.train import train
 from provenet.runs.watcher import Silent
 from provenet.transfer.caches import list_caches
@@ -82,6 +83,18 @@ def test_predictions_are_the_same_with_every_engine(engine, trained, mini, tmp_p
     assert again.probability == pytest.approx(found[3].probability, abs=1e-6)
     (only,) = pn.Predictor.load(trained.folder, engine=engine, precision="float32")(paths[3])
     assert only.label == expected[3].label
+
+
+def test_a_first_picture_that_is_broken_does_not_stop_the_others(trained, mini, tmp_path):
+    write_class_folders(tmp_path / "data", take(mini["test"], 8))
+    paths = sorted((tmp_path / "data").rglob("*.png"))
+    assert len(paths) > 64  # so many that an engine would be looked for
+    paths[0].write_bytes(b"no picture")
+    broken = []
+    assert len(list(pn.Predictor.load(trained.folder)(paths, on_broken=broken.append))) == len(paths) - 1
+    assert len(broken) == 1
+    assert str(paths[0]) in str(broken[0])
+    assert len(extract_features(trained.folder, tmp_path / "data", skip_broken=True).labels) == len(paths) - 1
 
 
 def test_an_engine_asked_for_sees_pictures_before_they_stream(trained, mini, tmp_path):

@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from test_resume import Told, stop
+from torch import nn
 
 from conftest import take, write_class_folders
+from provenet.data.distortion import Distortion
 from provenet.data.sources import open_data
 from provenet.errors import BundleError, DataError, ProvenetError, SettingsError
 from provenet.models.catalog import build_network
@@ -22,7 +24,7 @@ from provenet.runs.stop import Stopped
 from provenet.runs.train import train
 from provenet.runtime import place
 from provenet.transfer.batches import FeatureLoader
-from provenet.transfer.features import BATCH_SIZE, compute_features
+from provenet.transfer.features import BATCH_SIZE, Views, Wanted, compute_features
 from provenet.transfer.parts import FrozenPart, HeadPart
 from provenet.weights.bundle import Bundle, load_bundle, save_bundle
 
@@ -217,6 +219,8 @@ def test_a_cache_that_cannot_be_used_costs_a_line_and_nothing_else(weights, pict
 
 
 def test_a_disk_that_fills_keeps_what_it_has_and_the_run_goes_on(weights, pictures, tmp_path, empty_cache):
+    for folder in sorted(pictures.iterdir()):
+        shutil.copy(sorted(folder.iterdir())[0], folder / "copy.png")
     whole, _ = cached(pictures, weights, tmp_path / "whole")
     shutil.rmtree(empty_cache)
     code = f"""
@@ -258,6 +262,130 @@ def test_broken_pictures_are_named_or_left_out(weights, pictures, tmp_path):
     assert "skipped 1 broken of" in notes
     assert "0 computed" in cached(pictures, weights, tmp_path / "again", skip_broken=True, views=1)[1]
     assert run.val.images + sum(load_bundle(run.folder).provenance["data"]["classes"]["train"].values()) == 29
+
+
+def test_equal_broken_pictures_are_each_named_or_left_out(weights, pictures, tmp_path):
+    first, second, _ = sorted(pictures.iterdir())
+    for number, path in enumerate(sorted(first.iterdir())[:4]):
+        shutil.copy(path, second / f"copy{number}.png")
+    twins = [first / "a.png", second / "b.png", first / "c.png"]
+    for path in twins:
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"a\.png|b\.png|c\.png"):
+        cached(pictures, weights, tmp_path / "no")
+    run, notes = cached(pictures, weights, tmp_path / "run", skip_broken=True)
+    assert all(f"skipped: {path}" in notes for path in twins)
+    assert run.val.images + sum(load_bundle(run.folder).provenance["data"]["classes"]["train"].values()) == 34
+
+
+def test_what_there_is_no_room_for_is_computed_and_what_is_kept_is_not(weights, pictures, mini, tmp_path, monkeypatch, empty_cache):
+    cached(pictures, weights, tmp_path / "one")
+    write_class_folders(pictures, take(mini["test"], 4, classes=3), ".bmp")
+    whole_cache = shutil.copytree(empty_cache, tmp_path / "copy")
+    monkeypatch.setenv("PROVENET_CACHE_GB", "0.000001")
+    short, notes = cached(pictures, weights, tmp_path / "short")
+    assert "those that are computed now are not kept" in notes
+    assert "12 computed, 30 kept from before" in notes
+    monkeypatch.delenv("PROVENET_CACHE_GB")
+    whole, notes = cached(pictures, weights, tmp_path / "whole")
+    assert "12 computed, 30 kept from before" in notes
+    assert short.bundle_path.read_bytes() == whole.bundle_path.read_bytes()
+    assert whole_cache.exists()
+
+
+def test_rows_in_memory_and_on_the_disk_are_one(weights, pictures, monkeypatch):
+    """Where many are mapped and some could not be kept."""
+    bundle, images = load_bundle(weights), open_data(pictures).splits["all"]
+    part = FrozenPart(bundle.network)
+    some = images.select(np.arange(0, 30, 2))
+    compute_features(part, some, bundle.preprocessing)
+    whole = compute_features(part, images, bundle.preprocessing, keeps=False).rows[0]
+    monkeypatch.setenv("PROVENET_CACHE_GB", "0")
+    for largest in (2**30, 0):
+        monkeypatch.setattr("provenet.transfer.features.LARGEST_IN_MEMORY_BYTES", largest)
+        found = compute_features(part, images, bundle.preprocessing)
+        assert found.num_computed == 15
+        assert found.rows[0].shape == whole.shape
+        assert isinstance(found.rows[0], np.ndarray) == bool(largest)
+        order = np.random.default_rng(0).permutation(30)
+        np.testing.assert_array_equal(found.rows[0][order], whole[order])
+
+
+def test_a_picture_that_changes_while_it_is_read_is_not_kept_as_what_it_was(weights, pictures):
+    bundle, images = load_bundle(weights), open_data(pictures).splits["all"]
+    part, views = FrozenPart(bundle.network), Views(count=1, distortion=Distortion(mirror=True))
+    looked_at = Wanted.look_at(images)
+    path = images.pictures.file(7)
+    before = path.read_bytes()
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    found = compute_features(part, images, bundle.preprocessing, looked_at=looked_at)
+    assert list(found.broken) == [7]
+    assert str(found.broken[7]).startswith(f"{path}: expected the picture that was there before, found it changed meanwhile")
+    path.write_bytes(before)
+    again = compute_features(part, images, bundle.preprocessing, views=views)
+    assert again.num_computed == 31
+    fresh = compute_features(part, images, bundle.preprocessing, keeps=False)
+    np.testing.assert_array_equal(again.rows[0], fresh.rows[0])
+    looked_at = Wanted.look_at(images)
+    path.write_bytes(images.pictures.file(8).read_bytes())
+    other = Views(count=1, distortion=Distortion(mirror=True), seed=1)
+    found = compute_features(part, images, bundle.preprocessing, looked_at=looked_at, views=other)  # the plain ones are kept already
+    assert list(found.broken) == [7]
+    assert len(found.rows[1]) == 29
+
+
+def test_numbers_that_float16_cannot_hold_are_refused(weights, pictures, tmp_path):
+    bundle = load_bundle(weights)
+    last = [module for module in FrozenPart(bundle.network).modules() if isinstance(module, nn.BatchNorm2d)][-1]
+    last.weight.data *= 1e7
+    save_bundle(bundle, tmp_path / "large.safetensors")
+    with pytest.raises(SettingsError, match=r"expected numbers that float16 can hold, found .*; take --feature-type float32"):
+        cached(pictures, tmp_path / "large.safetensors", tmp_path / "run", feature_type="float16")
+    assert cached(pictures, tmp_path / "large.safetensors", tmp_path / "run")[0].val.images == 6
+
+
+def test_features_of_another_epsilon_are_others(weights):
+    part = FrozenPart(load_bundle(weights).network)
+    before = part.fingerprint
+    other = FrozenPart(load_bundle(weights).network)
+    for module in other.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3
+    assert other.fingerprint != before
+    assert FrozenPart(load_bundle(weights).network).fingerprint == before
+
+
+def test_kept_features_of_an_engine_that_is_gone_are_used_but_not_added_to(weights, pictures, tmp_path, monkeypatch):
+    _, notes = cached(pictures, weights, tmp_path / "one", engine="openvino")
+    assert "30 computed" in notes
+    monkeypatch.setattr("provenet.engines.ways._is_there", lambda module: module != "openvino")
+    _, notes = cached(pictures, weights, tmp_path / "two")
+    assert "0 computed, 30 kept from before" in notes
+    _, notes = cached(pictures, weights, tmp_path / "three", views=1)
+    assert "54 computed, 0 kept from before" in notes
+
+
+def test_distortions_that_are_asked_for_are_not_passed_over(weights, pictures, tmp_path):
+    told = Told()
+    run = train(pictures, weights=str(weights), augment="cifar", output=tmp_path / "run", watcher=told, epochs=1)
+    assert run.settings.transfer.mode == "head"
+    assert "train a new head only, here on pictures that are distorted anew in each pass" in "\n".join(told.notes)
+    assert run.settings.distortion.shift_pixels or run.settings.distortion.mirror
+
+
+def test_a_head_that_is_code_is_refused_with_what_to_do(weights, pictures, tmp_path):
+    with pytest.raises(SettingsError, match=r"--head: expected linear, mlp:UNITS or own, found a Sequential: .*models\.heads\.adapt"):
+        train(pictures, weights=str(weights), head=nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_at_once_on_one_cache(weights, pictures, tmp_path, empty_cache):
+    command = [sys.executable, "-m", "provenet", "train", str(pictures), "--weights", str(weights), "--transfer", "cached", "-o"]
+    runs = [subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True) for name in ("one", "two")]
+    errors = [run.communicate(timeout=200)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
+    assert "0 computed, 30 kept from before" in cached(pictures, weights, tmp_path / "three")[1]
 
 
 def test_equal_pictures_are_computed_once(weights, pictures, tmp_path):

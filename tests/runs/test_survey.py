@@ -6,9 +6,11 @@ import shlex
 import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from test_resume import Told
 
 import provenet as pn
 from conftest import take, write_class_folders
@@ -177,10 +179,27 @@ def test_bad_data(trained, pictures, tmp_path, mini):
         survey("one", [str(trained.folder)])
     broken = next((pictures / "train").rglob("*.png"))
     broken.write_bytes(b"")
-    found, _ = survey("data", [str(trained.folder)])
-    assert "or go on without with --skip-broken" in found.left_out[0][1]
-    found, _ = survey("data", [str(trained.folder)], skip_broken=True)
-    assert len(found.backbones) == 1
+    with pytest.raises(DataError, match="or go on without with --skip-broken"):
+        survey("data", [str(trained.folder)])
+    told = Told()
+    found, _ = survey("data", [str(trained.folder), str(trained.folder)], skip_broken=True, watcher=told)
+    assert len(found.backbones) == 2
+    assert found.num_images == 149
+    assert sum(note.startswith("skipped: ") for note in told.notes) == 1  # once, not for each network
+    command = found.command(found.backbones[0])
+    assert command.endswith(" --skip-broken")
+    shutil.rmtree(pictures / "test")  # of which no picture can be decoded
+    app(shlex.split(command)[1:], result_action="return_value")
+
+
+def test_networks_that_cannot_be_tried_are_an_error_in_the_end(noise, pictures):
+    bundle = load_bundle(noise)
+    with torch.no_grad():
+        bundle.network.stages["conv4_x"][0].bn1.weight.fill_(3e38)
+    save_bundle(bundle, Path("wild.safetensors"))
+    with pytest.raises(SettingsError, match=r"expected one that can be tried, found none: .*the weights are damaged, use others"):
+        survey("data", ["wild.safetensors"])
+    assert "the weights are damaged" in json.loads(Path("surveys/data/survey.json").read_text())["left_out"][0]["why"]
 
 
 def backbone(name, top1, interval, milliseconds, megabytes=1.0):

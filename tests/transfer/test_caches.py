@@ -98,22 +98,61 @@ def test_one_in_use_stays(three, tmp_path):
 def test_the_least_used_make_room(three, tmp_path, monkeypatch):
     sizes = {cache.path: cache.size_bytes for cache in list_caches(tmp_path)}
     monkeypatch.setenv(LIMIT_SETTING, str((sum(sizes.values()) + 100) / 1e9))
-    assert make_room(90, three[2], tmp_path) == []
+    assert list(make_room(90, three[2], tmp_path)) == []
     assert [cache.path for cache in make_room(110, three[2], tmp_path)] == [three[1]]
     assert [cache.path for cache in make_room(110 + sizes[three[1]], three[2], tmp_path)] == [three[0]]
     with pytest.raises(CacheError, match=rf"expected room for 1 MB of features, found a limit of .* GB \({LIMIT_SETTING}\)"):
-        make_room(1_000_000, three[2], tmp_path)
+        list(make_room(1_000_000, three[2], tmp_path))
     assert three[2].exists()
     with FeatureStore(tmp_path, replace(KEY, weights="new")) as store:
         assert right(store, [1, 10])
         assert store.missing(contents(1, 10)).tolist() == []
 
 
+def test_nothing_goes_for_what_has_no_room_even_so(three, tmp_path, monkeypatch):
+    sizes = {cache.path: cache.size_bytes for cache in list_caches(tmp_path)}
+    monkeypatch.setenv(LIMIT_SETTING, str(sum(sizes.values()) / 1e9))
+    with pytest.raises(CacheError, match="expected room"):
+        list(make_room(sizes[three[0]] + sizes[three[1]] + 1, three[2], tmp_path))
+    assert all(path.exists() for path in three)
+    gone = list(make_room(sizes[three[0]] + sizes[three[1]], three[2], tmp_path))
+    assert {cache.path for cache in gone} == set(three[:2])
+
+
+OPENER = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_feature_store import KEY, contents, keep, right
+from provenet.errors import CacheError
+from provenet.transfer.store import FeatureStore
+ends_at, opened, refused = time.monotonic() + 4, 0, 0
+while time.monotonic() < ends_at:
+    with FeatureStore(Path(sys.argv[1]), KEY) as store:
+        keep(store, [1, 2])
+        assert right(store, [2, 1])
+        opened += 1
+print(opened)
+"""
+
+
+def test_stores_are_opened_while_another_process_removes_them(tmp_path):
+    command = [sys.executable, "-c", OPENER, str(tmp_path), str(Path(__file__).parent)]
+    num_gone = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        while other.poll() is None:
+            num_gone += len(prune(everything=True, folder=tmp_path).gone)
+        said, errors = other.communicate()
+    assert other.returncode == 0, errors
+    assert int(said) > 20
+    assert num_gone > 20
+
+
 @pytest.mark.parametrize("limit", ["much", "-1", "nan", "inf", "1e12"])
 def test_a_limit_that_is_no_number(limit, tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT_SETTING, limit)
     with pytest.raises(SettingsError, match=f"{LIMIT_SETTING}: expected a number of gigabytes"):
-        make_room(1, tmp_path, tmp_path)
+        list(make_room(1, tmp_path, tmp_path))
 
 
 def test_stores_that_were_changed_are_listed_too(three, tmp_path):

@@ -1,5 +1,6 @@
 """Features on disk: written once, shared, killed, starved, cut and changed; what is read is what was written."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from provenet.errors import CacheError
+from provenet.errors import CacheError, SettingsError
 from provenet.transfer import store as module
 from provenet.transfer.store import ABOUT, INDEX, RECORD, ROWS, FeatureStore, StoreKey, read_about
 
@@ -57,7 +58,8 @@ def test_a_hundred_more_pictures_compute_a_hundred(tmp_path):
 
 @pytest.mark.parametrize("change", [
     {"weights": "abd"}, {"cut": "conv3_x"}, {"preprocessing": {"size": 32, "mean": [0.5]}}, {"preprocessing": {"size": 28, "mean": [0.25]}},
-    {"distortion": {"mirror": True}}, {"engine": "openvino"}, {"precision": "bfloat16"}, {"type": "float16"}, {"network": "resnet32_cifar"},
+    {"distortion": {"mirror": True}}, {"engine": "openvino"},
+    {"device": "cuda"}, {"precision": "bfloat16"}, {"type": "float16"}, {"network": "resnet32_cifar"},
     {"shape": (3, 2)},
 ])  # fmt: skip
 def test_whatever_the_numbers_depend_on_has_a_store_of_its_own(change, tmp_path):
@@ -209,7 +211,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import signal
 from test_feature_store import KEY, contents, keep, right
-from provenet.errors import CacheError
+from provenet.errors import CacheError, SettingsError
 from provenet.transfer.store import FeatureStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with FeatureStore(Path(sys.argv[1]), KEY) as store:
@@ -271,10 +273,39 @@ def test_a_file_system_that_is_only_read(tmp_path):
     mount(disk, "size=1m")
     try:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(CacheError, match="expected to keep features there, found: Read-only file system; free some space"):
+        with pytest.raises(CacheError, match="expected to keep features there, found: Read-only file system; set PROVENET_CACHE"):
             FeatureStore(disk, KEY)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_was_kept_is_read_from_a_file_system_that_is_only_read(tmp_path):
+    disk = tmp_path / "disk"
+    mount(disk, "size=1m")
+    try:
+        with FeatureStore(disk, KEY) as store:
+            keep(store, [1, 2])
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with FeatureStore(disk, KEY) as store:
+            assert store.missing(contents(1, 3, 2)).tolist() == [1]
+            assert right(store, [2, 1])
+            with pytest.raises(CacheError, match="found: Read-only file system; set PROVENET_CACHE to another folder"):
+                keep(store, [3])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_look_makes_nothing_and_is_no_use(tmp_path):
+    with pytest.raises(CacheError, match="No such file or directory"):
+        FeatureStore(tmp_path, KEY, reads_only=True)
+    assert not (tmp_path / KEY.name).exists()
+    with FeatureStore(tmp_path, KEY) as store:
+        keep(store, [1])
+    about = tmp_path / KEY.name / ABOUT
+    os.utime(about, (1, 1))
+    with FeatureStore(tmp_path, KEY, reads_only=True) as store:
+        assert right(store, [1])
+    assert about.stat().st_mtime == 1
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
@@ -315,8 +346,8 @@ def test_float16_is_half_as_large_and_its_error_is_told(tmp_path):
         assert found.dtype == np.float16
         by_hand = np.linalg.norm(found.astype(np.float64) - features) / np.linalg.norm(features.astype(np.float64))
         assert 1e-5 < by_hand < 2.0**-11
-        with pytest.raises(CacheError, match="expected numbers that float16 can hold, found 7e\\+04; keep float32"):
+        with pytest.raises(SettingsError, match="expected numbers that float16 can hold, found 7e\\+04; take --feature-type float32"):
             store.append(contents(200), np.full((1, 6), 7e4, np.float32))
         assert len(store) == 100
-    with FeatureStore(tmp_path, KEY) as store, pytest.raises(CacheError, match="found nan; the weights are damaged"):
+    with FeatureStore(tmp_path, KEY) as store, pytest.raises(SettingsError, match="found nan; the weights are damaged"):
         store.append(contents(1), np.full((1, 6), np.nan, np.float32))

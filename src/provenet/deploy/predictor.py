@@ -16,7 +16,7 @@ from provenet.data.decode import convert_picture, read_picture, to_square
 from provenet.data.folder import find_pictures
 from provenet.data.ignored import summarise
 from provenet.data.threads import decoding_threads
-from provenet.engines.choose import Work, make_wish, open_engine
+from provenet.engines.choose import Work, make_wish, of_sound_ones, open_engine
 from provenet.engines.engine import Engine, reference
 from provenet.engines.ways import AUTO, REFERENCE
 from provenet.errors import DataError, ImageError, SettingsError, show_path, without_frames
@@ -123,8 +123,7 @@ class Predictor:
             return reference(self.bundle.network)
 
         def sample(count: int) -> Tensor:
-            chosen = np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int)).tolist()
-            squares = [square for square in (self._try_square(pictures[number]) for number in chosen) if isinstance(square, Tensor)]
+            squares = of_sound_ones(len(pictures), count, lambda number: self._square(pictures[number]))
             if not squares:
                 raise DataError("expected pictures to try engines on, found none that can be decoded")
             return self._normalise(torch.stack(squares))

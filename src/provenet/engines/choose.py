@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from provenet.engines.findings import Probe
 from provenet.engines.memory import recall, remember, what_it_depends_on
 from provenet.engines.probe import Pictures, measure, open_way
 from provenet.engines.ways import AUTO, ENGINES, LARGEST_ERROR, PRECISIONS, REFERENCE, WAYS, EngineWish, Way, why_absent
-from provenet.errors import EngineError, SettingsError, suggest
+from provenet.errors import EngineError, ImageError, SettingsError, suggest
 from provenet.progress import Progress
 
 LONG_SECONDS = 60.0
@@ -23,6 +25,7 @@ LONG_SECONDS = 60.0
 FEW_IMAGES = 4
 LEAST_INT8_IMAGES, MOST_INT8_IMAGES = 150, 384
 
+T = TypeVar("T")
 Sample = Callable[[int], Tensor]
 """So many of the pictures that the work is about, or all where there are fewer: normalised, [_, C, S, S]."""
 
@@ -58,8 +61,14 @@ def open_engine(
     absent = [why for why in (why_absent(way, device, work.batch_size) for way in ways) if why]
     if len(absent) == len(ways):
         raise EngineError(f"--engine {wish.engine} --precision {wish.precision}: {absent[0]}")
-    with tempfile.TemporaryDirectory(prefix="provenet-engine-", ignore_cleanup_errors=True) as folder:
-        return _fastest(net, work, wish, ways, Path(folder), progress, note)
+    try:
+        with tempfile.TemporaryDirectory(prefix="provenet-engine-", ignore_cleanup_errors=True) as folder:
+            return _fastest(net, work, wish, ways, Path(folder), progress, note)
+    except (EngineError, OSError) as error:
+        if REFERENCE not in ways:
+            raise EngineError(str(error)) from error
+        note(f"engine: {error}; {REFERENCE} is used")
+        return reference(net)
 
 
 def make_wish(engine: str, precision: str) -> EngineWish:
@@ -80,11 +89,12 @@ def _fastest(
     images = filled_up(work.sample(work.batch_size), work.batch_size)
     known = recall(what_it_depends_on(net, images))
     tried = {trial.way for trial in known.trials} if known else set()
-    if known is None or "int8" in wish.precision or not tried.issuperset(_worth_trying(ways, wish)):
+    is_known = known is not None and wish.precision != "int8" and tried.issuperset(_worth_trying(ways, wish))
+    if known is None or not is_known:
         known = _measured(net, work, images, wish, _worth_trying(ways, wish), folder, progress)
-        for trial in known.trials:
-            if trial.has_failed and trial.way in ways:
-                note(f"engine {trial.way}: {trial.why_not}")
+    for trial in known.trials:
+        if trial.way in ways and (trial.has_died if is_known else trial.has_failed):
+            note(f"engine {trial.way}: {trial.why_not}{', when it was tried; `provenet probe` tries again' if is_known else ''}")
     num_batches = work.num_images // work.batch_size if wish == AUTO else math.inf
     for trial in known.ranking(num_batches):
         if trial.way not in ways:
@@ -160,6 +170,23 @@ def _is_worth_it(net: nn.Module, work: Work) -> bool:
     if few.device.type == "cuda":
         torch.cuda.synchronize(few.device)
     return (time.perf_counter() - started_at) / FEW_IMAGES * work.num_images > LONG_SECONDS
+
+
+def of_sound_ones(num_pictures: int, count: int, decode: Callable[[int], T]) -> list[T]:
+    """What `decode` makes of `count` pictures by their numbers, evenly spread over so many.
+
+    Those that it raises ImageError for are passed over; where that is all of them, the first other one that it does not is taken.
+    """
+    numbers = dict.fromkeys(np.linspace(0, num_pictures - 1, min(count, num_pictures)).astype(int).tolist())
+    found: list[T] = []
+    for number in [*numbers, *(number for number in range(num_pictures) if number not in numbers)]:
+        if found and number not in numbers:
+            break
+        try:
+            found.append(decode(number))
+        except ImageError:
+            continue
+    return found
 
 
 def filled_up(images: Tensor, batch_size: int) -> Tensor:

@@ -28,6 +28,8 @@ class Trial:
     """Whether it was not tried, because something is not there."""
     why_not: str = ""
     """Why it is not to be used, if so."""
+    has_died: bool = False
+    """Whether it took the process with it, or hung, which another time it may not."""
 
     @property
     def is_right(self) -> bool:

@@ -72,7 +72,7 @@ def measure(
             way, why = unfinished
             if way == REFERENCE:
                 raise EngineError(f"probe: {why} while the network itself was run; nothing can be compared with it")
-            trials.append(Trial(way, why_not=why))
+            trials.append(Trial(way, why_not=why, has_died=True))
             wanted.remove(way)
     order = [REFERENCE, *(way for way in WAYS if way != REFERENCE)]
     judged = sorted([*trials, *(trial.judged() for trial in found)], key=lambda trial: order.index(trial.way))

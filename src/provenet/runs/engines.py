@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from provenet.data.index import ImageSet
 from provenet.data.sources import open_data
-from provenet.engines.choose import LEAST_INT8_IMAGES, MOST_INT8_IMAGES, Sample, Work, filled_up, make_wish, pictures_for
+from provenet.engines.choose import LEAST_INT8_IMAGES, MOST_INT8_IMAGES, Sample, Work, filled_up, make_wish, of_sound_ones, pictures_for
 from provenet.engines.findings import Probe
 from provenet.engines.memory import remember
 from provenet.engines.probe import measure
 from provenet.engines.ways import AUTO, WAYS, why_absent
-from provenet.errors import DataError, EngineError, ImageError, SettingsError
+from provenet.errors import DataError, EngineError, SettingsError
 from provenet.evaluation.evaluate import BATCH_SIZE
 from provenet.models.catalog import build_network, list_models
 from provenet.preprocessing import Preprocessing, window
@@ -28,12 +28,7 @@ def sample_of(images: ImageSet, preprocessing: Preprocessing, device: torch.devi
     """Pictures of the set, evenly spread over it, as the network sees them; broken ones are passed over."""
 
     def sample(count: int) -> Tensor:
-        squares = []
-        for number in np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)).tolist():
-            try:
-                squares.append(images.pictures.square(number, preprocessing))
-            except ImageError:
-                continue
+        squares = of_sound_ones(len(images), count, lambda number: images.pictures.square(number, preprocessing))
         if not squares:
             raise DataError(f"{images.name}: expected pictures to try engines on, found none that can be decoded")
         return preprocessing.normalise(window(torch.from_numpy(np.stack(squares)).to(device), preprocessing.size))

@@ -17,7 +17,7 @@ from provenet.data.sources import open_data
 from provenet.engines.choose import make_wish, open_engine
 from provenet.engines.engine import Engine
 from provenet.engines.ways import WAYS, EngineWish, Way, exactly, why_absent
-from provenet.errors import DataError, SettingsError, show_path
+from provenet.errors import DataError, EngineError, SettingsError, show_path
 from provenet.files import appearing
 from provenet.models.heads import LINEAR, adapt
 from provenet.preprocessing import Preprocessing
@@ -211,9 +211,18 @@ def choose_way(
     ways = [way for way in WAYS if wish.allows(way)]
     if len(ways) == 1:
         return ways[0], opener(ways[0])
-    kept = {way: kept_part(key_of(part, preprocessing, way, feature_type), wanted) for way in ways}
+    kept = {way: kept_part(key_of(part, preprocessing, way, feature_type, device), wanted) for way in ways}
     most = max(ways, key=lambda way: kept[way])
-    if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size)):
+    if kept[most] == 1 and not views:
         return most, opener(most)
+    if kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size):
+        if kept[most] == 1:
+            return most, opener(most)
+        try:
+            engine = opened(exactly(most))
+        except EngineError as error:
+            watcher.note(f"engine {error}; all features are computed anew by another")
+            engine = opened(wish)
+        return engine.way, lambda: engine
     engine = opened(wish)
     return engine.way, lambda: engine

@@ -18,7 +18,7 @@ from provenet.runtime import seeded
 from provenet.transfer.features import LARGEST_IN_MEMORY_BYTES
 from provenet.transfer.parts import can_be_solved, check_head
 from provenet.transfer.plan import StagePlan, choose_mode, fingerprint_of, frozen_stages, plan_stages
-from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, TransferSettings, check_mode
+from provenet.transfer.settings import ALL, AUTO, CACHED, FROM, HEAD, TransferSettings, check_mode
 from provenet.weights.bundle import Bundle
 from provenet.weights.create import open_weights
 from provenet.weights.epsilon import own_epsilon, set_batch_norm_eps
@@ -71,9 +71,15 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     if asked.weights == EMBEDDED_TAG:
         notes.append(f"--weights {EMBEDDED_TAG}: they know six kinds of clothes, small and grey; for photographs see provenet weights list")
     ends_after = asked.ends_after or net.ends_after
+    if not isinstance(asked.head, str | None):
+        raise SettingsError(
+            f"--head: expected linear, mlp:UNITS or own, found a {type(asked.head).__name__}: a head that is code is in no bundle; "
+            "models.heads.adapt gives a network with it, for a training loop of your own"
+        )
     meant = asked.head or LINEAR
     head = (net.own_head or OWN) if meant == OWN else meant
-    if asked.transfer == CACHED and not asked.views and (asked.augment or asked.shift_pixels or asked.mirror or asked.colours):
+    is_distorted = bool(asked.augment not in (None, "none") or asked.shift_pixels or asked.mirror or asked.colours)
+    if asked.transfer == CACHED and not asked.views and is_distorted:
         raise SettingsError(
             "--transfer cached: expected no distortion without --views, which says how many distorted views of each picture are computed, "
             "found one; add --views 4, or take --transfer head"
@@ -82,6 +88,8 @@ def plan_start(asked: Wishes, model: str | None, train: ImageSet) -> Start:
     mode = asked.transfer or AUTO
     if mode == AUTO:
         mode, why = choose_mode(shape, train.counts())
+        if mode == CACHED and is_distorted and not asked.views:
+            mode, why = HEAD, f"{why}, here on pictures that are distorted anew in each pass, as asked for"
         notes.append(f"--transfer {mode}: {why}")
     frozen = frozen_stages(shape, mode)
     if mode == CACHED:
@@ -130,7 +138,7 @@ def reopen_start(settings: TransferSettings, model: str) -> Start:
     """The same weights again. Raises SettingsError where the file holds others by now."""
     bundle = open_weights(settings.weights, model)
     found = fingerprint_of(bundle.network.trained_state())
-    if found != settings.fingerprint:
+    if found != settings.fingerprint or (own_epsilon(bundle.network) or 0.0) != settings.batch_norm_epsilon:
         raise SettingsError(
             f"transfer.weights: expected in {settings.weights} the numbers {settings.fingerprint}, found others ({found}); put them back, "
             "or begin a new run with --weights"

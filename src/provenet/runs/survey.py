@@ -25,14 +25,14 @@ from provenet.models.heads import LINEAR, adapt
 from provenet.runs.engines import sample_of
 from provenet.runs.features import features_of
 from provenet.runs.folder import refuse_inside
-from provenet.runs.pictures import refuse_or_note
+from provenet.runs.pictures import leave_out_broken, refuse_or_note
 from provenet.runs.watcher import Silent, Watcher
 from provenet.runtime import choose_device, seeded
 from provenet.surveying.found import Backbone, Survey
 from provenet.surveying.page import render_page
 from provenet.transfer.batches import FeatureLoader
 from provenet.transfer.parts import FrozenPart, HeadPart
-from provenet.transfer.solve import cross_validate
+from provenet.transfer.solve import CrossValidation, cross_validate
 from provenet.weights.bundle import Bundle
 from provenet.weights.create import open_weights
 from provenet.weights.sources import EMBEDDED_TAG, list_sets
@@ -54,6 +54,10 @@ class _Candidate:
 
 class _OutOfTimeError(Exception):
     """The budget is spent."""
+
+
+class _BrokenPictureError(DataError):
+    """Pictures that no network can be tried on."""
 
 
 def survey(
@@ -98,7 +102,7 @@ def survey(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"{show_path(folder)}: expected a folder to write to, found: {reason}; choose another --output") from error
-    found = Survey(os.fspath(data), data_set.name, sum(map(len, sets.values())), len(classes), 0, ())
+    found = Survey(os.fspath(data), data_set.name, sum(map(len, sets.values())), len(classes), 0, (), skip_broken=skip_broken)
     deadline = started_at + 60 * budget_minutes if budget_minutes is not None else float("inf")
     candidates, refused = _candidates(names, cuts, watcher)
     found = replace(found, left_out=tuple(refused))
@@ -106,19 +110,25 @@ def survey(
         what = f"{candidate.network} ({candidate.weights})" + (f" up to {candidate.ends_after}" if candidate.ends_after else "")
         watcher.note(f"{number + 1} of {len(candidates)}: {what}")
         try:
-            backbone, folds = _try(candidate, sets, wish, skip_broken, chosen_device, _Hurried(watcher, deadline))
+            is_first = not found.backbones
+            backbone, judged = _try(candidate, sets, wish, skip_broken, chosen_device, _Hurried(watcher, deadline), is_first=is_first)
             ranked = sorted([*found.backbones, backbone], key=lambda each: (-each.top1, each.milliseconds))
-            found = replace(found, backbones=tuple(ranked), folds=max(found.folds, folds))
+            found = replace(found, backbones=tuple(ranked), folds=max(found.folds, judged.folds), num_images=judged.images)
         except (_OutOfTimeError, KeyboardInterrupt) as stopped:
             why = "the budget was spent" if isinstance(stopped, _OutOfTimeError) else "interrupted"
             left = tuple((each.weights, f"{why}; what was computed is kept") for each in candidates[number:])
             found = replace(found, left_out=(*found.left_out, *left))
             break
+        except _BrokenPictureError:
+            raise
         except ProvenetError as error:
             found = replace(found, left_out=(*found.left_out, (candidate.weights, str(error))))
         finally:
             found = replace(found, seconds=time.monotonic() - started_at)
             _write(found, folder)
+    else:
+        if not found.backbones:
+            raise SettingsError(f"--weights: expected one that can be tried, found none: {found.left_out[0][1]}")
     return found, folder
 
 
@@ -173,8 +183,15 @@ def _cuts(bundle: Bundle, count: int) -> Iterator[str]:
 
 
 def _try(
-    candidate: _Candidate, sets: dict[str, ImageSet], wish: EngineWish, skip_broken: bool, device: torch.device, watcher: Silent
-) -> tuple[Backbone, int]:
+    candidate: _Candidate,
+    sets: dict[str, ImageSet],
+    wish: EngineWish,
+    skip_broken: bool,
+    device: torch.device,
+    watcher: Silent,
+    *,
+    is_first: bool,
+) -> tuple[Backbone, CrossValidation]:
     started_at = time.monotonic()
     bundle = open_weights(candidate.weights)
     num_classes = len(next(iter(sets.values())).classes)
@@ -185,10 +202,12 @@ def _try(
     found = features_of(part, sets, bundle.preprocessing, wish, device=device, watcher=watcher)
     features, labels = [], []
     for name, images in sets.items():
-        broken = found[name].broken
-        if broken and not skip_broken:
-            raise DataError(f"{next(iter(broken.values()))}; or go on without with --skip-broken")
-        sound = images.select(found[name].sound)
+        told = watcher if is_first else Silent()
+        try:
+            numbers = leave_out_broken(images, found[name].broken, skip_broken=skip_broken, is_trained_on=False, watcher=told)
+        except DataError as error:
+            raise _BrokenPictureError(str(error)) from error
+        sound = images.select(numbers)
         batch = FeatureLoader(found[name], sound, batch_size=len(sound), device=device).undistorted()
         features.append(batch.images)
         labels.append(batch.labels)
@@ -209,7 +228,7 @@ def _try(
         seconds=time.monotonic() - started_at,
         num_computed=sum(each.num_computed for each in found.values()),
     )
-    return backbone, judged.folds
+    return backbone, judged
 
 
 def _milliseconds(part: FrozenPart, images: ImageSet, bundle: Bundle, device: torch.device) -> float:

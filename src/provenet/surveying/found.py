@@ -48,6 +48,8 @@ class Survey:
     left_out: tuple[tuple[str, str], ...] = ()
     """Weights that were not tried, and why."""
     seconds: float = 0.0
+    skip_broken: bool = False
+    """Whether pictures that cannot be decoded were passed over, as they have to be in training then."""
 
     @property
     def best(self) -> Backbone | None:
@@ -66,7 +68,8 @@ class Survey:
     def command(self, backbone: Backbone) -> str:
         """What trains it."""
         cut = ["--ends-after", backbone.ends_after] if backbone.ends_after else []
-        return shlex.join(["provenet", "train", self.data, "--weights", backbone.weights, *cut])
+        broken = ["--skip-broken"] if self.skip_broken else []
+        return shlex.join(["provenet", "train", self.data, "--weights", backbone.weights, *cut, *broken])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,7 +74,8 @@ def list_caches(folder: Path | None = None) -> list[Cache]:
         if not any((path / name).is_file() for name in (ABOUT, INDEX, ROWS)):
             continue
         try:
-            size_bytes = sum(file.stat(follow_symlinks=False).st_size for file in os.scandir(path))
+            with os.scandir(path) as files:
+                size_bytes = sum(file.stat(follow_symlinks=False).st_size for file in files)
             used = (path / (ABOUT if (path / ABOUT).exists() else ".")).stat().st_mtime
             rows = (path / INDEX).stat().st_size // RECORD.itemsize if (path / INDEX).exists() else 0
         except OSError:
@@ -83,29 +84,36 @@ def list_caches(folder: Path | None = None) -> list[Cache]:
     return sorted(found, key=lambda cache: -cache.used)
 
 
-def make_room(needed_bytes: int, own: Path, folder: Path | None = None) -> list[Cache]:
-    """Make room for so many more bytes in the store `own`; -> those that went, which were used least lately and are not in use.
+def make_room(needed_bytes: int, own: Path, folder: Path | None = None) -> Iterator[Cache]:
+    """Make room for so many more bytes in the store `own`; -> each that goes for it: used least lately, and not in use.
 
-    Raises CacheError where there is not enough room even so.
+    Raises CacheError where there would not be room enough without all others, which then stay, or where those in use do not leave enough.
     """
     folder = folder or stores_folder()
-    limit, gone = limit_bytes(), []
     caches = list_caches(folder)
-    total = sum(cache.size_bytes for cache in caches)
-    while total + needed_bytes > limit or needed_bytes > LARGEST_PART_OF_FREE * _free_bytes(folder):
-        oldest = next((cache for cache in reversed(caches) if cache.path != own), None)
-        if oldest is None:
-            own_bytes = sum(cache.size_bytes for cache in caches)
-            free = _free_bytes(folder)
-            raise CacheError(
-                f"{show_path(folder)}: expected room for {needed_bytes / 1e6:,.0f} MB of features, found a limit of {limit / 1e9:g} GB "
-                f"({LIMIT_SETTING}), {own_bytes / 1e6:,.0f} MB of it taken, {free / 1e6:,.0f} MB free; raise it, or free some"
-            )
-        caches.remove(oldest)
-        if _remove(oldest):
-            gone.append(oldest)
-            total -= oldest.size_bytes
-    return gone
+    others = sum(cache.size_bytes for cache in caches if cache.path != own)
+    own_bytes = sum(cache.size_bytes for cache in caches) - others
+    if not _is_room(needed_bytes, own_bytes, _free_bytes(folder) + others):
+        raise _no_room(needed_bytes, own_bytes, folder)
+    for oldest in sorted(caches, key=lambda cache: cache.used):
+        if _is_room(needed_bytes, own_bytes + others, _free_bytes(folder)):
+            return
+        if oldest.path != own and _remove(oldest):
+            others -= oldest.size_bytes
+            yield oldest
+    if not _is_room(needed_bytes, own_bytes + others, _free_bytes(folder)):
+        raise _no_room(needed_bytes, own_bytes + others, folder)
+
+
+def _is_room(needed_bytes: int, taken_bytes: int, free_bytes: int) -> bool:
+    return taken_bytes + needed_bytes <= limit_bytes() and needed_bytes <= LARGEST_PART_OF_FREE * free_bytes
+
+
+def _no_room(needed_bytes: int, taken_bytes: int, folder: Path) -> CacheError:
+    return CacheError(
+        f"{show_path(folder)}: expected room for {needed_bytes / 1e6:,.0f} MB of features, found a limit of {limit_bytes() / 1e9:g} GB "
+        f"({LIMIT_SETTING}), {taken_bytes / 1e6:,.0f} MB of it taken, {_free_bytes(folder) / 1e6:,.0f} MB free; raise it, or free some"
+    )
 
 
 def show_caches(caches: Sequence[Cache], limit: int) -> str:
@@ -169,8 +177,10 @@ def _remove(cache: Cache) -> bool:
     """Remove a store; whether that was done, which it is not while anybody has it open."""
     try:
         with unused(cache.path) as is_unused:
-            if is_unused:
-                shutil.rmtree(cache.path)
+            if is_unused:  # moved first: whoever waits to open it makes a new one
+                moved = cache.path.with_name(f"{cache.path.name}.gone{os.getpid()}")
+                cache.path.rename(moved)
+                shutil.rmtree(moved)
             return is_unused
     except OSError:
         return False

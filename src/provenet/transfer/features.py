@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from provenet.progress import Progress
 from provenet.runtime import count_cores
 from provenet.transfer.caches import make_room, stores_folder
 from provenet.transfer.parts import FrozenPart
-from provenet.transfer.store import FeatureStore, FeatureType, MappedRows, StoreKey
+from provenet.transfer.store import FeatureStore, FeatureType, MappedRows, StoreKey, as_kept
 
 BATCH_SIZE = 64
 """Pictures that the frozen part sees at once, always as many: the last batch is filled up, so that no row depends on the others."""
@@ -38,7 +38,24 @@ PICTURES_AHEAD = 256
 FILES_AT_A_TIME = 32
 """That a thread looks at: to hand over a file costs more than to read one."""
 
-Rows = NDArray[Any] | MappedRows
+
+class JoinedRows:
+    """Rows [N, *shape] of which some are elsewhere: `rows[numbers]`."""
+
+    def __init__(self, there: NDArray[Any] | MappedRows, elsewhere: NDArray[Any], is_elsewhere: NDArray[np.bool_]) -> None:
+        self._there, self._elsewhere, self._is_elsewhere = there, elsewhere, is_elsewhere
+        self._places = np.where(is_elsewhere, np.cumsum(is_elsewhere), np.cumsum(~is_elsewhere)) - 1
+        self.shape = (len(is_elsewhere), *elsewhere.shape[1:])
+
+    def __getitem__(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        found = np.empty((len(numbers), *self.shape[1:]), self._elsewhere.dtype)
+        is_elsewhere, places = self._is_elsewhere[numbers], self._places[numbers]
+        found[is_elsewhere] = self._elsewhere[places[is_elsewhere]]
+        found[~is_elsewhere] = self._there[places[~is_elsewhere]]
+        return found
+
+
+Rows = NDArray[Any] | MappedRows | JoinedRows
 """Rows [N, F] that can be asked for by numbers [B] -> [B, F]."""
 
 
@@ -109,27 +126,30 @@ def compute_features(
     views, note = views or Views(), note or (lambda _: None)
     wanted = looked_at or Wanted.look_at(images, progress)
     contents, broken = wanted.contents, dict(wanted.broken)
-    plain = key_of(part, preprocessing, way, type)
+    plain = key_of(part, preprocessing, way, type, device)
     keys = [plain]
     if views.count:
         described = {**views.distortion.to_dict(), "seed": views.seed}
         keys += [StoreKey(**{**vars(plain), "distortion": described})] * views.count
-    work = _Work(part, images, preprocessing, open_engine or (lambda: reference(part)), views, torch.device(device), broken, progress)
+    opener = open_engine or (lambda: reference(part))
+    work = _Work(part, images, contents, preprocessing, opener, views, torch.device(device), broken, progress)
     with ExitStack() as opened:
-        lookups = [_rows_of_view(work, contents, view, key, opened, keeps=keeps, note=note) for view, key in enumerate(keys)]
-        sound = np.array([number for number in range(len(images)) if number not in broken], np.int64)
+        lookups = [_rows_of_view(work, view, key, opened, keeps=keeps, note=note) for view, key in enumerate(keys)]
+        sound = work.wanted()
         rows = tuple(lookup(sound) for lookup in lookups)
     return Features(sound, dict(sorted(broken.items())), contents[sound], rows, work.num_computed, way, work.float16_error)
 
 
-def key_of(part: FrozenPart, preprocessing: Preprocessing, way: Way = REFERENCE, type: FeatureType = "float32") -> StoreKey:
+def key_of(
+    part: FrozenPart, preprocessing: Preprocessing, way: Way = REFERENCE, type: FeatureType = "float32", device: torch.device | str = "cpu"
+) -> StoreKey:
     """What features of undistorted pictures depend on."""
     facts = preprocessing.to_dict()
     if preprocessing.mean_image:
         facts["mean_image"] = preprocessing.mean_image.fingerprint()
     return StoreKey(
         network=part.network, cut=part.cut, shape=part.shape, weights=part.fingerprint, preprocessing=facts,
-        engine=way.engine, precision=way.precision, type=type,
+        engine=way.engine, precision=way.precision, device=torch.device(device).type, type=type,
     )  # fmt: skip
 
 
@@ -139,7 +159,7 @@ def kept_part(key: StoreKey, wanted: Sequence[Wanted]) -> float:
         return 0.0
     sound = [np.delete(some.contents, list(some.broken)) for some in wanted]
     try:
-        with FeatureStore(stores_folder(), key) as store:
+        with FeatureStore(stores_folder(), key, reads_only=True) as store:
             num_missing = sum(len(store.missing(contents)) for contents in sound)
     except CacheError:
         return 0.0
@@ -179,6 +199,7 @@ class _Work:
         self,
         part: FrozenPart,
         images: ImageSet,
+        contents: NDArray[np.uint64],
         preprocessing: Preprocessing,
         open_engine: Callable[[], Engine],
         views: Views,
@@ -188,6 +209,7 @@ class _Work:
     ) -> None:
         self.part = part
         self.images = images
+        self.contents = contents
         self.preprocessing = preprocessing
         self.open_engine = cache(open_engine)
         self.views = views
@@ -196,6 +218,10 @@ class _Work:
         self.progress = progress
         self.num_computed = 0
         self._squares, self._square_errors = 0.0, 0.0
+
+    def wanted(self) -> NDArray[np.int64]:
+        """The numbers of all that are not known to be broken."""
+        return np.array([number for number in range(len(self.contents)) if number not in self.broken], np.int64)
 
     @property
     def float16_error(self) -> float | None:
@@ -207,11 +233,11 @@ class _Work:
         self._squares += float(np.square(rows, dtype=np.float64).sum())
         self._square_errors += float(np.square(rows.astype(np.float16).astype(np.float64) - rows).sum())
 
-    def compute(self, missing: NDArray[np.int64], contents: NDArray[np.uint64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    def compute(self, missing: NDArray[np.int64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Numbers of pictures [B] and their features [B, F], batch by batch; those that cannot be decoded are `broken` from now on."""
-        batches = self._plain(missing) if view == 0 else self._distorted(missing, contents, view)
+        batches = self._plain(missing) if view == 0 else self._distorted(missing, view)
         what = "computing features" if view == 0 else f"computing features, view {view} of {self.views.count}"
-        done = 0
+        done, broken_before = 0, len(self.broken)
         self.part.eval()
         for numbers, images in batches:
             features = self.open_engine()(_filled_up(images))[: len(images)]
@@ -219,7 +245,7 @@ class _Work:
             self.num_computed += len(numbers)
             done += len(numbers)
             if self.progress:
-                self.progress(what, min(done + len(self.broken), len(missing)), len(missing))
+                self.progress(what, min(done + len(self.broken) - broken_before, len(missing)), len(missing))
         if self.progress:
             self.progress(what, len(missing), len(missing))
 
@@ -228,9 +254,11 @@ class _Work:
 
         def decode(number: int) -> NDArray[np.uint8] | ImageError:
             try:
-                return pictures.square(number, preprocessing)
+                square = pictures.square(number, preprocessing)
+                self._check_unchanged(number)
             except ImageError as error:
                 return without_frames(error)
+            return square
 
         with in_order(decode, missing.tolist(), count_cores(), most_ahead=PICTURES_AHEAD) as decoded:
             coming = zip(missing.tolist(), decoded, strict=True)
@@ -241,18 +269,32 @@ class _Work:
                     squares = torch.from_numpy(np.stack([square for _, square in sound])).to(self.device)
                     yield np.array([number for number, _ in sound]), preprocessing.normalise(window(squares, preprocessing.size))
 
-    def _distorted(self, missing: NDArray[np.int64], contents: NDArray[np.uint64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    def _distorted(self, missing: NDArray[np.int64], view: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         squares = stream_squares(self.images.pictures, self.preprocessing, num_threads=count_cores(), is_exact=False)
         loader = Loader(
             squares, self.images.labels, self.preprocessing, batch_size=BATCH_SIZE, device=self.device, seed=self.views.seed,
             distortion=self.views.distortion,
         )  # fmt: skip
         groups = [missing[start : start + BATCH_SIZE] for start in range(0, len(missing), BATCH_SIZE)]
-        plan = (
-            (Places(self.views.seed, np.full(len(group), view), contents[group].view(np.int64) & (2**62 - 1)), group) for group in groups
-        )
+        drawn_by = self.contents.view(np.int64) & (2**62 - 1)
+        plan = ((Places(self.views.seed, np.full(len(group), view), drawn_by[group]), group) for group in groups)
         for group, batch in zip(groups, loader.distorted_batches(plan), strict=True):
-            yield group, batch.images
+            for number in group.tolist():
+                try:
+                    self._check_unchanged(number)
+                except ImageError as error:
+                    self.broken[number] = without_frames(error)
+            is_sound = [number not in self.broken for number in group.tolist()]
+            if any(is_sound):
+                yield group[is_sound], batch.images[torch.tensor(is_sound)]
+
+    def _check_unchanged(self, number: int) -> None:
+        """Raise ImageError for a picture that is another one by now: its features would be kept as those of what was there before."""
+        pictures = self.images.pictures
+        if pictures.content_key(number) != self.contents[number]:
+            raise ImageError(
+                f"{pictures.where(number)}: expected the picture that was there before, found it changed meanwhile; start again"
+            )
 
 
 def _filled_up(images: Tensor) -> Tensor:
@@ -264,50 +306,90 @@ Lookup = Callable[[NDArray[np.int64]], Rows]
 """Numbers of pictures [N] -> their rows [N, F]."""
 
 
-def _rows_of_view(
-    work: _Work,
-    contents: NDArray[np.uint64],
-    view: int,
-    key: StoreKey,
-    opened: ExitStack,
-    *,
-    keeps: bool,
-    note: Callable[[str], None],
-) -> Lookup:
+def _rows_of_view(work: _Work, view: int, key: StoreKey, opened: ExitStack, *, keeps: bool, note: Callable[[str], None]) -> Lookup:
     """Compute what is missing of one view; -> where its rows are, for as long as what is `opened` here is open."""
-    store: FeatureStore | None = None
-    wanted = np.array([number for number in range(len(contents)) if number not in work.broken], np.int64)
-    in_memory: dict[int, NDArray[np.float32]] = {}
-    try:
+    kept = _Kept(work.contents, view, key, opened, keeps=keeps, note=note)
+    missing = kept.missing(work.wanted())
+    kept.make_room(len(missing))
+    for rounds in count():
+        if not len(missing):
+            return kept.rows
+        if rounds > 1:
+            kept.is_written = False  # a disk that forgets
+        for numbers, features in work.compute(missing, view):
+            rows = features.cpu().numpy()
+            kept.add(work.contents[numbers], rows)
+            if key.type == "float16":
+                work.compare(rows)
+        wanted = work.wanted()
+        contents, left = work.contents[wanted], work.contents[kept.missing(wanted)]
+        missing = wanted[np.isin(contents, left)]  # all that are equal to one that could not be decoded: each is named
+    raise AssertionError
+
+
+class _Kept:
+    """Rows of one view: those on the disk, and beside them, in memory, what cannot be kept there."""
+
+    def __init__(
+        self, contents: NDArray[np.uint64], view: int, key: StoreKey, opened: ExitStack, *, keeps: bool, note: Callable[[str], None]
+    ) -> None:
+        self._contents, self._view, self._key, self._note = contents, view, key, note
+        self._store: FeatureStore | None = None
+        self._in_memory: dict[int, NDArray[Any]] = {}
+        self.is_written = keeps
+        """Whether rows that come go to the disk."""
         if keeps:
-            store = opened.enter_context(FeatureStore(stores_folder(), key))
-            missing = wanted[store.missing(contents[wanted], view)]
-            if len(missing):
-                for gone in make_room(len(missing) * key.row_bytes, store.path):
-                    note(f"made room for features: those of {gone.path.name}, not used for longest, are removed")
-    except CacheError as error:
-        note(f"{error}; features are not kept")
-        store = None
-    if store is None:
-        _, first = np.unique(contents[wanted], return_index=True)
-        missing = wanted[np.sort(first)]
-    for numbers, features in work.compute(missing, contents, view):
-        rows = features.cpu().numpy()
-        if key.type == "float16":
-            work.compare(rows)
-        if store is not None:
             try:
-                store.append(contents[numbers], rows, view)
-                continue
+                self._store = opened.enter_context(FeatureStore(stores_folder(), key))
             except CacheError as error:
-                note(f"{error}; what comes now is not kept")
-                missed = store.missing(contents[wanted], view)
-                kept = np.setdiff1d(wanted, wanted[missed])
-                in_memory |= zip(contents[kept].tolist(), store.rows(contents[kept], view), strict=True)
-                store.close()
-                store = None
-        in_memory |= zip(contents[numbers].tolist(), rows.astype(key.type), strict=True)
-    if store is not None:
-        whole, is_large = store, len(wanted) * key.row_bytes > LARGEST_IN_MEMORY_BYTES
-        return lambda numbers: (whole.mapped if is_large else whole.rows)(contents[numbers], view)
-    return lambda numbers: np.stack([in_memory[content] for content in contents[numbers].tolist()])
+                note(f"{error}; features are not kept")
+                self.is_written = False
+
+    def missing(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those whose rows are not there; of equal pictures the first."""
+        contents = self._contents[numbers]
+        if self._store is not None:
+            places = self._store.missing(contents, self._view)
+        else:
+            places = np.sort(np.unique(contents, return_index=True)[1])
+        return numbers[[place for place in places.tolist() if contents[place].item() not in self._in_memory]]
+
+    def make_room(self, num_rows: int) -> None:
+        """On the disk, for so many more."""
+        if self._store is None or not num_rows:
+            return
+        try:
+            for gone in make_room(num_rows * self._key.row_bytes, self._store.path):
+                self._note(f"made room for features: those of {gone.path.name}, not used for longest, are removed")
+        except CacheError as error:
+            self._note(f"{error}; those that are computed now are not kept")
+            self.is_written = False
+
+    def add(self, contents: NDArray[np.uint64], rows: NDArray[np.float32]) -> None:
+        """Keep rows [B, F]: on the disk, or where that does not take them, in memory."""
+        if self._store is not None and self.is_written:
+            try:
+                self._store.append(contents, rows, self._view)
+                return
+            except CacheError as error:
+                self._note(f"{error}; what comes now is not kept")
+                self.is_written = False
+        self._in_memory |= zip(contents.tolist(), as_kept(rows, self._key), strict=True)
+
+    def rows(self, numbers: NDArray[np.int64]) -> Rows:
+        """Of some pictures [N, F]; mapped where they are many."""
+        contents = self._contents[numbers]
+        if self._store is None:
+            return self._from_memory(contents)
+        is_in_memory = np.array([content in self._in_memory for content in contents.tolist()], bool)
+        on_disk = contents[~is_in_memory]
+        is_large = len(on_disk) * self._key.row_bytes > LARGEST_IN_MEMORY_BYTES
+        there = (self._store.mapped if is_large else self._store.rows)(on_disk, self._view)
+        if not is_in_memory.any():
+            return there
+        joined = JoinedRows(there, self._from_memory(contents[is_in_memory]), is_in_memory)
+        return joined if is_large else joined[np.arange(len(numbers))]
+
+    def _from_memory(self, contents: NDArray[np.uint64]) -> NDArray[Any]:
+        rows = [self._in_memory[content] for content in contents.tolist()]
+        return np.stack(rows) if rows else np.empty((0, *self._key.shape), self._key.type)

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from provenet.errors import SettingsError
@@ -28,8 +29,9 @@ class FrozenPart(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short name for exactly these weights; they do not change while anybody asks."""
-        return fingerprint_of(self.state_dict())
+        """A short name for exactly these weights, and what batch norms add to the variance; they do not change while anybody asks."""
+        epsilons = torch.tensor([module.eps for module in self.modules() if isinstance(module, nn.BatchNorm2d)], dtype=torch.float64)
+        return fingerprint_of({**self.state_dict(), "batch norm epsilon": epsilons})
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] -> [N, F] or [N, F, h, w]."""

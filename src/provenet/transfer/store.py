@@ -8,6 +8,7 @@ anew. Processes that write take turns by a lock, for as long as a batch takes to
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from provenet.errors import CacheError, show_path
+from provenet.errors import CacheError, SettingsError, show_path
 from provenet.files import write_whole
 
 FORMAT_VERSION = 1
@@ -33,6 +34,8 @@ CRC_PLACE = 12  # what comes before it in a record is whose the row is
 LOCK_SECONDS = 120.0
 FeatureType = Literal["float32", "float16"]
 LARGEST_FLOAT16 = 65_504.0
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class StoreKey:
     """Of distorted views, with the seed."""
     engine: str = "eager"
     precision: str = "float32"
+    device: str = "cpu"
+    """The kind of it: where float32 is rounded otherwise, features are others."""
     type: FeatureType = "float32"
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,22 +89,22 @@ class MappedRows:
 class FeatureStore:
     """The rows of one key, of any number of pictures; use it in a `with` block."""
 
-    def __init__(self, folder: Path, key: StoreKey) -> None:
-        """Open the store `folder` / its name, which is made if it is not there. Raises CacheError where nothing can be kept there."""
+    def __init__(self, folder: Path, key: StoreKey, *, reads_only: bool = False) -> None:
+        """Open the store `folder` / its name, which is made if it is not there; on a disk that cannot be written to it can be read still.
+
+        With `reads_only` nothing is made, and it does not count as used. Raises CacheError where there is nothing to read and nothing can
+        be kept.
+        """
         self.path = folder / key.name
         self.key = key
         self._lock = FileLock(self.path / LOCK, timeout=LOCK_SECONDS, is_singleton=False)
         self._open_files: list[IO[bytes]] = []
+        self._why_not_written: OSError | None = None
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._open_files.append(_claim(self.path))
-            with self._lock:
-                if not self._is_ours():
-                    self._begin()
-                self._rows = (self.path / ROWS).open("r+b", buffering=0)
-                self._index = (self.path / INDEX).open("r+b", buffering=0)
-                self._open_files += [self._rows, self._index]
-            os.utime(self.path / ABOUT)  # last used
+            if reads_only:
+                self._open_to_read()
+            else:
+                self._open_to_write()
         except (OSError, Timeout, NotImplementedError) as error:
             self.close()
             raise _unusable(self.path, error) from error
@@ -108,6 +113,33 @@ class FeatureStore:
         self._num_known = 0
         self._sound: set[int] = set()
         self._records = np.zeros(0, RECORD)
+
+    def _open_to_write(self) -> None:
+        try:
+            self._open_files.append(_claim(self.path))
+            with self._lock:
+                if not self._is_ours():
+                    self._begin()
+                self._open_both("r+b")
+            os.utime(self.path / ABOUT)  # last used
+        except OSError as error:
+            if error.errno not in READ_ONLY or not self._is_ours():
+                raise
+            self.close()
+            self._why_not_written = error
+            self._open_both("rb")
+
+    def _open_to_read(self) -> None:
+        if not self._is_ours():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._why_not_written = OSError(errno.EBADF, "it was opened to be read")
+        self._open_both("rb")
+
+    def _open_both(self, mode: Literal["rb", "r+b"]) -> None:
+        self._rows = (self.path / ROWS).open(mode, buffering=0)
+        self._open_files.append(self._rows)
+        self._index = (self.path / INDEX).open(mode, buffering=0)
+        self._open_files.append(self._index)
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +171,13 @@ class FeatureStore:
         return np.array(missing, np.int64)
 
     def append(self, contents: NDArray[np.uint64], features: NDArray[np.float32], view: int = 0) -> None:
-        """Keep rows [B, *shape] of contents [B]. Raises CacheError where there is no room; what was kept before stays."""
-        rows = self._encode(features)
+        """Keep rows [B, *shape] of contents [B]. What was kept before stays, whatever happens.
+
+        Raises CacheError where there is no room or nothing can be written, and SettingsError for numbers that the store cannot hold.
+        """
+        rows = as_kept(features, self.key).reshape(len(features), -1)
+        if self._why_not_written is not None:
+            raise _unusable(self.path, self._why_not_written)
         records = np.zeros(len(rows), RECORD)
         records["content"], records["view"] = contents, view
         records["crc"] = [_checksum(record, row) for record, row in zip(records, rows, strict=True)]
@@ -154,6 +191,7 @@ class FeatureStore:
                     file.seek(size)
                 _write_all(self._rows, rows.data)
                 _write_all(self._index, records.data)
+                self._sound.update(range(count, count + len(rows)))
         except (OSError, Timeout) as error:
             raise _unusable(self.path, error) from error
 
@@ -173,16 +211,6 @@ class FeatureStore:
         return MappedRows(
             self._mapped(), np.array([self._places[content, view] for content in contents.tolist()], np.int64), self.key.shape
         )
-
-    def _encode(self, features: NDArray[np.float32]) -> NDArray[Any]:
-        if features.shape[1:] != self.key.shape:
-            raise CacheError(f"{self.key.name}: expected rows {list(self.key.shape)}, found {list(features.shape[1:])}; make another store")
-        if not np.isfinite(features).all() or (self.key.type == "float16" and np.abs(features).max(initial=0) > LARGEST_FLOAT16):
-            raise CacheError(
-                f"{self.key.name}: expected numbers that {self.key.type} can hold, found {np.abs(features).max(initial=0):.3g}; "
-                + ("keep float32" if self.key.type == "float16" else "the weights are damaged, use others")
-            )
-        return np.ascontiguousarray(features, np.dtype(self.key.type)).reshape(len(features), -1)
 
     def _learn(self) -> None:
         """Read the records that have come since the last look, of this process or another."""
@@ -235,6 +263,17 @@ class FeatureStore:
         return False
 
 
+def as_kept(features: NDArray[np.float32], key: StoreKey) -> NDArray[Any]:
+    """Rows [B, *shape] in the type of the store. Raises SettingsError for numbers that it cannot hold, CacheError for another shape."""
+    if features.shape[1:] != key.shape:
+        raise CacheError(f"{key.name}: expected rows {list(key.shape)}, found {list(features.shape[1:])}; make another store")
+    largest = np.abs(features).max(initial=0)
+    if not np.isfinite(largest) or (key.type == "float16" and largest > LARGEST_FLOAT16):
+        instead = "take --feature-type float32" if np.isfinite(largest) else "the weights are damaged, use others"
+        raise SettingsError(f"{key.name}: expected numbers that {key.type} can hold, found {largest:.3g}; {instead}")
+    return np.ascontiguousarray(features, np.dtype(key.type))
+
+
 def read_about(path: Path) -> dict[str, Any] | None:
     """The facts of a store, or None where there are none that can be read."""
     try:
@@ -262,36 +301,62 @@ def _write_all(file: IO[bytes], content: memoryview) -> None:
 
 
 def _claim(path: Path) -> IO[bytes]:
-    """An open file that says that the store is in use, for as long as it is open; systems without such locks go without."""
-    file = (path / IN_USE).open("a+b")
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
+    """An open file that says that the store is in use, for as long as it is open; systems without such locks go without.
 
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    return file
+    Whoever removes the store holds the lock meanwhile, and moves it away: then a new one is made.
+    """
+    give_up_at = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            file = (path / IN_USE).open("a+b")
+        except (FileNotFoundError, FileExistsError):  # removed since, unless it is a file
+            if path.is_file() or time.monotonic() > give_up_at:
+                raise
+            continue
+        try:
+            with contextlib.suppress(ImportError):
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), (path / IN_USE).stat()):
+                return file
+        except BlockingIOError:
+            if time.monotonic() > give_up_at:
+                file.close()
+                raise
+            time.sleep(0.01)
+        except FileNotFoundError:
+            pass  # moved away since
+        except OSError:
+            return file
+        file.close()
 
 
 @contextlib.contextmanager
 def unused(path: Path) -> Iterator[bool]:
-    """Whether nobody has the store open; inside, nobody opens it for long."""
+    """Whether nobody has the store open; inside, nobody opens it."""
     try:
         import fcntl
 
-        with (path / IN_USE).open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+        file = (path / IN_USE).open("a+b")
     except (ImportError, OSError):
         yield time.time() - path.stat().st_mtime > LOCK_SECONDS
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
 
 
 def _unusable(path: Path, error: BaseException) -> CacheError:
-    if isinstance(error, Timeout):
-        found = f"another process at it for {LOCK_SECONDS:g} s; try again"
-    else:
-        reason = getattr(error, "strerror", None) or error
-        found = f"{reason}; free some space (provenet cache prune), or set PROVENET_CACHE to another folder"
-    return CacheError(f"{show_path(path)}: expected to keep features there, found: {found}")
+    if isinstance(error, Timeout | BlockingIOError):
+        return CacheError(
+            f"{show_path(path)}: expected to keep features there, found: another process at it for {LOCK_SECONDS:g} s; try again"
+        )
+    reason = getattr(error, "strerror", None) or error
+    full = "free some space (provenet cache prune), or " if getattr(error, "errno", None) in FULL else ""
+    return CacheError(f"{show_path(path)}: expected to keep features there, found: {reason}; {full}set PROVENET_CACHE to another folder")
