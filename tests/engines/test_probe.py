@@ -17,7 +17,7 @@ from provenet.engines.engine import build, reference, relative_error
 from provenet.engines.findings import Probe, Trial
 from provenet.engines.memory import recall, remember, what_it_depends_on
 from provenet.engines.probe import Pictures, measure
-from provenet.engines.shown import show_probe
+from provenet.engines.shown import conclude, show_probe
 from provenet.engines.ways import REFERENCE, WAYS, Way
 from provenet.errors import EngineError
 from provenet.models.catalog import TOYS, build_network
@@ -93,6 +93,26 @@ def test_all_ways_are_measured_in_turns_and_shown(resnet):
     table = show_probe(found)
     assert table.splitlines()[1].startswith(str(best.way))
     assert f"{found.gain(best.way):.1f} times as fast" in table or "nothing else is faster" in table
+
+
+def test_int8_is_told_of_and_not_chosen():
+    eager, floats = Trial(REFERENCE, (1.0,), 1.0, 0.0), Trial(OPENVINO, (0.5,), 1.0, 1e-6)
+    int8 = Trial(Way("openvino", "int8"), (0.25,), 1.0, 1e-2, agreement=0.996, agreement_of=256)
+    batch = "in batches of 4 images of 3x8x8"
+    chosen = f"engine openvino float32: 2.0 times as fast as eager float32 {batch}; its answers differ by 1.0e-06 of their length"
+    small = (
+        f"with --precision int8, engine openvino int8: 4.0 times as fast as eager float32 {batch}; 99.6% of 256 pictures get the same label"
+    )
+    wrong = replace(int8, agreement=0.9).judged()
+    for trials, lines in (
+        ((eager, floats, int8), [chosen, small]),
+        ((eager, int8), [small]),
+        ((eager, floats, replace(int8, seconds=(0.6,))), [chosen]),
+        ((eager, floats, wrong), [chosen]),
+        ((eager, wrong), [f"engine eager float32: int8 is not faster and right, {batch}"]),
+        ((eager, replace(floats, seconds=(2.0,))), [f"engine eager float32: nothing else is faster and right, {batch}"]),
+    ):
+        assert conclude(Probe((4, 3, 8, 8), trials)).splitlines() == lines
 
 
 def test_a_way_that_starts_slowly_is_not_the_soonest_done_of_little_work():
