@@ -169,7 +169,8 @@ def new_network(name: str) -> tuple[nn.Module, Sample]:
 def trained_network(path: Path, data: str) -> tuple[nn.Module, Sample]:
     """The network of a run or bundle, and pictures that it was not trained on."""
     bundle = load_bundle(path)
-    return bundle.network.eval(), sample_of(open_data(data).splits["test"], bundle.preprocessing, torch.device("cpu"))
+    sample = sample_of(open_data(data).splits["test"], bundle.preprocessing, torch.device("cpu"))
+    return bundle.network.eval(), lambda count: sample(count).contiguous()
 
 
 def usual(net: nn.Module, sample: Sample, folder: Path, said: list[str]) -> tuple[Run, str]:
