@@ -2,16 +2,18 @@
 and a second head on the same photographs, beside the first (X2).
 
     python bench/transfer.py [--quick] [--photographs FOLDER] [--network resnet50_v1_5] [--count 600] [--rounds 7]
-                             [--only-ours]
+                             [--only-ours] [--unprobed]
 
 The usual side is one epoch of a frozen network with a new last layer: decode, crop, normalise, forward, step; times the epochs. Ours sets
 the allocator for both, which makes the usual side faster than it usually is.
 Ours is the whole of `train(..., transfer="cached")` for as many epochs, from the folder to the bundle and its report, with an empty cache,
-then again with other settings for the second head. Both see the same photographs. The engine was measured before,
-once for the machine, which is said and not counted. The network has the weights it begins with: time does not depend on them.
+then again with other settings for the second head. Both see the same photographs. The engine was measured before, once for the machine,
+which is said and not counted; with --unprobed nothing was, as when the command is used for the first time. The network has the weights it
+begins with: time does not depend on them.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="of photographs that are made")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only-ours", action="store_true", help="X2 alone: without the usual side, which takes most of the time")
+    parser.add_argument("--unprobed", action="store_true", help="as on a machine where no engine was measured")
     asked = parser.parse_args()
     count, rounds = (QUICK_COUNT, 2) if asked.quick else (asked.count, asked.rounds)
     prepare_process()
@@ -93,8 +96,11 @@ def main() -> None:
         def again() -> float:
             return ours(folder, weights, f"again{next(runs)}", said)
 
-        measured = probe(weights)
-        print(f"Measured before, as by `provenet probe`: {conclude(measured)}.\n", flush=True)
+        if asked.unprobed:
+            os.environ["PROVENET_CACHE"] = str(folder / "cache")
+            print("No engine was measured before.\n", flush=True)
+        else:
+            print(f"Measured before, as by `provenet probe`: {conclude(probe(weights))}.\n", flush=True)
         ours(folder, weights, "warm", said, learning_rate=0.01)
         sides = {"first": first, "second": second, "at once": again}
         found = take_turns(sides if asked.only_ours else {"usual": usual, **sides}, rounds)

@@ -58,14 +58,15 @@ def read_picture(path: str | os.PathLike[str], channels: int, *, at_least_pixels
 def decode_picture(content: bytes, channels: int, *, where: str, at_least_pixels: int | None = None) -> Image.Image:
     """The picture that a file holds, upright, of mode L (1 channel) or RGB (3). Raises ImageError with one line that says `where`.
 
-    With `at_least_pixels` it may come smaller, both sides still that long, where its format (JPEG) decodes faster so.
+    With `at_least_pixels` it may come smaller, its longer side still that long, where its format (JPEG) decodes faster so.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             if opened.width * opened.height > LARGEST_PIXELS:
                 raise Image.DecompressionBombError
             if at_least_pixels is not None:
-                opened.draft(None, (at_least_pixels, at_least_pixels))
+                longer = max(opened.size)
+                opened.draft(None, (-(-at_least_pixels * opened.width // longer), -(-at_least_pixels * opened.height // longer)))
             is_large = opened.width * opened.height > LARGE_PIXELS
             with _one_large_picture if is_large else contextlib.nullcontext():
                 return convert_picture(opened, channels)

@@ -64,7 +64,7 @@ class Pictures(ABC):
     def rgb(self, index: int, *, at_least_pixels: int | None = None) -> Image.Image:
         """One whole picture, upright, of mode RGB. Raises ImageError for one that cannot be decoded.
 
-        With `at_least_pixels` it may come smaller, both sides still that long, where that is faster.
+        With `at_least_pixels` it may come smaller, its longer side still that long, where that is faster.
         """
 
     @abstractmethod

@@ -20,21 +20,19 @@ def conclude(probe: Probe) -> str:
     """What is chosen where nothing is asked for, and what it gains; and int8, where that is right and faster, which is to be asked for."""
     best = probe.chosen
     batch = f"batches of {probe.shape[0]} images of {'x'.join(map(str, probe.shape[1:]))}"
-    lines = [
-        f"engine {best.way}: {probe.gain(best.way):.1f} times as fast as {REFERENCE} in {batch}; "
-        f"its answers differ by {best.error or 0:.1e} of their length"
-    ]
-    if best.way == REFERENCE:
-        others = {trial.way.precision for trial in probe.trials if trial.seconds and trial.way != REFERENCE}
-        lines = [f"engine {REFERENCE}: nothing else is faster and right, in {batch}"] if others != {"int8"} else []
-    smallest = next((trial for trial in probe.ranking() if trial.way.precision == "int8"), None)
-    if smallest and smallest.usual_seconds < best.usual_seconds:
-        lines.append(
-            f"with --precision int8, engine {smallest.way}: {probe.gain(smallest.way):.1f} times as fast as {REFERENCE} in {batch}; "
-            f"{smallest.agreement_in_words}"
-        )
+    tried = {trial.way.precision for trial in probe.trials if trial.seconds and trial.way != REFERENCE}
+    lines = []
+    if best.way != REFERENCE:
+        gain = f"{probe.gain(best.way):.1f} times as fast as {REFERENCE} in {batch}"
+        lines.append(f"engine {best.way}: {gain}; its answers differ by {best.error or 0:.1e} of their length")
+    elif tried != {"int8"}:
+        lines.append(f"engine {REFERENCE}: nothing else is faster and right, in {batch}")
+    int8 = next((trial for trial in probe.ranking() if trial.way.precision == "int8"), None)
+    if int8 and int8.usual_seconds < best.usual_seconds:
+        gain = f"{probe.gain(int8.way):.1f} times as fast as {REFERENCE} in {batch}"
+        lines.append(f"with --precision int8, engine {int8.way}: {gain}; {int8.agreement_in_words}")
     elif not lines:
-        lines = [f"engine {REFERENCE}: int8 is not faster and right, in {batch}"]
+        lines.append(f"engine {REFERENCE}: int8 is not faster and right, in {batch}")
     return "\n".join(lines)
 
 

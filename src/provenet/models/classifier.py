@@ -251,11 +251,15 @@ class Classifier(nn.Module):
             )
 
 
+SUMS = (torch.add, torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__add__, torch.Tensor.__iadd__)
+
+
 class _ShapesOnly(TorchFunctionMode):
-    """Passes over what leaves the shape of maps as it is: norms on the meta device run in Python, and first import a second of it."""
+    """Passes over what leaves the shape of maps as it is: norms and sums on the meta device run in Python, and first import much of it."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        return args[0] if func in (F.batch_norm, F.relu) else func(*args, **(kwargs or {}))
+        leaves_it = func in (F.batch_norm, F.relu) or (func in SUMS and getattr(args[1], "shape", None) == args[0].shape)
+        return args[0] if leaves_it else func(*args, **(kwargs or {}))
 
 
 def like(parameter: Tensor, module: nn.Module) -> nn.Module:

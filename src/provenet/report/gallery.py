@@ -22,7 +22,7 @@ MOST_BYTES = 2_000_000
 """Of the pictures of one part of the data, as the page has them; the mistakes come first, then look-alikes, then examples of classes."""
 LARGEST_LOSSLESS_PIXELS = 96 * 96
 LARGEST_LOSSLESS_BYTES = 4_000
-"""A small picture is embedded to the bit if that takes no more: one of 32 x 32 pixels does, a small copy of a photograph does not."""
+"""A small picture is embedded to the bit if that takes no more: one of 32 x 32 pixels does."""
 MOST_AHEAD = 64
 
 
@@ -109,13 +109,15 @@ def _embed(images: ImageSet, row: int, side: int) -> Embedded | None:
         picture = pictures.picture(row) if isinstance(pictures, PixelArray) else pictures.rgb(row, at_least_pixels=side)
     except ImageError:
         return None
+    if max(picture.size) <= side:
+        return encode(picture)
     picture.thumbnail((side, side))
-    return encode(picture)
+    return encode(picture, is_whole=False)
 
 
-def encode(picture: Image.Image) -> Embedded:
-    """A small picture to the bit where that takes few bytes, others as JPEG."""
-    if picture.width * picture.height <= LARGEST_LOSSLESS_PIXELS:
+def encode(picture: Image.Image, *, is_whole: bool = True) -> Embedded:
+    """A small picture to the bit where that takes few bytes, others as JPEG; so is what was made small, of which no bit is its own."""
+    if is_whole and picture.width * picture.height <= LARGEST_LOSSLESS_PIXELS:
         lossless = _write(picture, format="PNG", optimize=True)
         if len(lossless) <= LARGEST_LOSSLESS_BYTES:
             return Embedded(*picture.size, _data_url("png", lossless), is_lossless=True)

@@ -160,10 +160,10 @@ def kept_part(key: StoreKey, wanted: Sequence[Wanted]) -> float:
     sound = [np.delete(some.contents, list(some.broken)) for some in wanted]
     try:
         with FeatureStore(stores_folder(), key, reads_only=True) as store:
-            num_missing = sum(len(store.missing(contents)) for contents in sound)
+            num_kept = sum(int(store.knows(contents).sum()) for contents in sound)
     except CacheError:
         return 0.0
-    return 1 - num_missing / max(1, sum(map(len, sound)))
+    return num_kept / max(1, sum(map(len, sound)))
 
 
 def content_keys(images: ImageSet, progress: Progress | None = None) -> tuple[NDArray[np.uint64], dict[int, ImageError]]:

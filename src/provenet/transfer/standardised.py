@@ -78,12 +78,15 @@ class Components:
 
     rows: NDArray[np.float64]
     """[N, R]."""
-    back: Tensor
-    """[R, F]: the components in terms of the features."""
+    parts: Tensor
+    """[M, R]: what each of M directions, pictures or features, has of the components."""
+    directions: Tensor | None
+    """[M, F]: the pictures; None where they are the features themselves."""
 
     def to_features(self, weights: NDArray[np.float64]) -> Tensor:
         """Weights of components [R, K] -> of features [K, F]."""
-        return torch.from_numpy(weights.T.copy()) @ self.back
+        of_directions = (self.parts @ torch.from_numpy(weights)).T
+        return of_directions if self.directions is None else of_directions @ self.directions
 
 
 def find_components(scaled: Tensor) -> Components:
@@ -94,5 +97,5 @@ def find_components(scaled: Tensor) -> Components:
     kept = squares > SMALLEST_COMPONENT * squares[-1]
     vectors, lengths = vectors[:, kept], squares[kept].sqrt()
     if has_fewer_rows:
-        return Components((vectors * lengths).numpy(), (vectors / lengths).T @ numbers)
-    return Components((numbers @ vectors).numpy(), vectors.T.contiguous())
+        return Components((vectors * lengths).numpy(), vectors / lengths, numbers)
+    return Components((numbers @ vectors).numpy(), vectors, None)

@@ -156,6 +156,11 @@ class FeatureStore:
         while self._open_files:
             self._open_files.pop().close()
 
+    def knows(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether there is a row for each of contents [N], undistorted; whether it is sound is seen when it is asked for."""
+        self._learn()
+        return np.array([(content, 0) in self._places for content in contents.tolist()], bool)
+
     def missing(self, contents: NDArray[np.uint64], view: int = 0) -> NDArray[np.int64]:
         """Places in `contents` [N] whose row is not there, or is not sound any more; of equal contents the first only."""
         self._learn()
