@@ -32,7 +32,7 @@ from provenet.surveying.found import Backbone, Survey
 from provenet.surveying.page import render_page
 from provenet.transfer.batches import FeatureLoader
 from provenet.transfer.parts import FrozenPart, HeadPart
-from provenet.transfer.solve import CrossValidation, cross_validate
+from provenet.transfer.solve import cross_validate
 from provenet.weights.bundle import Bundle
 from provenet.weights.create import open_weights
 from provenet.weights.sources import EMBEDDED_TAG, list_sets
@@ -111,9 +111,10 @@ def survey(
         watcher.note(f"{number + 1} of {len(candidates)}: {what}")
         try:
             is_first = not found.backbones
-            backbone, judged = _try(candidate, sets, wish, skip_broken, chosen_device, _Hurried(watcher, deadline), is_first=is_first)
+            hurried = _Hurried(watcher, deadline)
+            backbone, folds, num_images = _try(candidate, sets, wish, skip_broken, chosen_device, hurried, is_first=is_first)
             ranked = sorted([*found.backbones, backbone], key=lambda each: (-each.top1, each.milliseconds))
-            found = replace(found, backbones=tuple(ranked), folds=max(found.folds, judged.folds), num_images=judged.images)
+            found = replace(found, backbones=tuple(ranked), folds=max(found.folds, folds), num_images=num_images)
         except (_OutOfTimeError, KeyboardInterrupt) as stopped:
             why = "the budget was spent" if isinstance(stopped, _OutOfTimeError) else "interrupted"
             left = tuple((each.weights, f"{why}; what was computed is kept") for each in candidates[number:])
@@ -191,7 +192,8 @@ def _try(
     watcher: Silent,
     *,
     is_first: bool,
-) -> tuple[Backbone, CrossValidation]:
+) -> tuple[Backbone, int, int]:
+    """-> what was found, in how many folds, and of how many pictures that can be decoded."""
     started_at = time.monotonic()
     bundle = open_weights(candidate.weights)
     num_classes = len(next(iter(sets.values())).classes)
@@ -228,7 +230,7 @@ def _try(
         seconds=time.monotonic() - started_at,
         num_computed=sum(each.num_computed for each in found.values()),
     )
-    return backbone, judged
+    return backbone, judged.folds, sum(map(len, labels))
 
 
 def _milliseconds(part: FrozenPart, images: ImageSet, bundle: Bundle, device: torch.device) -> float:

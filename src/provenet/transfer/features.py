@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -311,11 +311,8 @@ def _rows_of_view(work: _Work, view: int, key: StoreKey, opened: ExitStack, *, k
     kept = _Kept(work.contents, view, key, opened, keeps=keeps, note=note)
     missing = kept.missing(work.wanted())
     kept.make_room(len(missing))
-    for rounds in count():
-        if not len(missing):
-            return kept.rows
-        if rounds > 1:
-            kept.is_written = False  # a disk that forgets
+    rounds = 0
+    while len(missing):
         for numbers, features in work.compute(missing, view):
             rows = features.cpu().numpy()
             kept.add(work.contents[numbers], rows)
@@ -324,7 +321,9 @@ def _rows_of_view(work: _Work, view: int, key: StoreKey, opened: ExitStack, *, k
         wanted = work.wanted()
         contents, left = work.contents[wanted], work.contents[kept.missing(wanted)]
         missing = wanted[np.isin(contents, left)]  # all that are equal to one that could not be decoded: each is named
-    raise AssertionError
+        rounds += 1
+        kept.is_written &= rounds < 2  # else the disk forgets what it is given
+    return kept.rows
 
 
 class _Kept:
