@@ -223,6 +223,15 @@ def test_small_pictures_are_kept_to_the_bit_and_small_copies_of_large_ones_are_n
     assert (copy.is_lossless, decode(copy)[0], copy[:2]) == (False, "jpeg", (96, 96))
 
 
+@pytest.mark.parametrize(("side_pixels", "is_lossless"), [(512, False), (511, False), (64, True), (65, False), (40, True)])
+def test_what_was_made_small_is_not_to_the_bit(side_pixels, is_lossless, tmp_path):
+    (tmp_path / "data" / "one").mkdir(parents=True)
+    Image.linear_gradient("L").resize((side_pixels, side_pixels)).save(tmp_path / "data" / "one" / "a.jpg", quality=95)
+    embedded = gallery._embed(open_data(tmp_path / "data").splits["all"], 0, 64)
+    assert embedded.is_lossless == is_lossless
+    assert embedded[:2] == (min(side_pixels, 64),) * 2
+
+
 @pytest.fixture
 def evaluated_files(trained, tmp_path, mini):
     """A hundred files of which nearly every one is a mistake, and one of them wide."""

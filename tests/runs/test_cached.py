@@ -1,5 +1,6 @@
 """Heads trained on features that are computed once: the same as on pictures, and nothing computed twice."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from provenet.transfer.batches import FeatureLoader
 from provenet.transfer.features import BATCH_SIZE, Views, Wanted, compute_features
 from provenet.transfer.parts import FrozenPart, HeadPart
 from provenet.weights.bundle import Bundle, load_bundle, save_bundle
+from provenet.weights.epsilon import set_batch_norm_eps
 
 STEPS = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "weight_decay": 1e-3, "precision": "float32"}
 """Trained in steps, as pictures are."""
@@ -281,16 +283,16 @@ def test_equal_broken_pictures_are_each_named_or_left_out(weights, pictures, tmp
 def test_what_there_is_no_room_for_is_computed_and_what_is_kept_is_not(weights, pictures, mini, tmp_path, monkeypatch, empty_cache):
     cached(pictures, weights, tmp_path / "one")
     write_class_folders(pictures, take(mini["test"], 4, classes=3), ".bmp")
-    whole_cache = shutil.copytree(empty_cache, tmp_path / "copy")
+    before = {path: path.read_bytes() for path in sorted(empty_cache.rglob("*.bin"))}
     monkeypatch.setenv("PROVENET_CACHE_GB", "0.000001")
     short, notes = cached(pictures, weights, tmp_path / "short")
     assert "those that are computed now are not kept" in notes
     assert "12 computed, 30 kept from before" in notes
+    assert {path: path.read_bytes() for path in sorted(empty_cache.rglob("*.bin"))} == before
     monkeypatch.delenv("PROVENET_CACHE_GB")
     whole, notes = cached(pictures, weights, tmp_path / "whole")
     assert "12 computed, 30 kept from before" in notes
     assert short.bundle_path.read_bytes() == whole.bundle_path.read_bytes()
-    assert whole_cache.exists()
 
 
 def test_rows_in_memory_and_on_the_disk_are_one(weights, pictures, monkeypatch):
@@ -355,6 +357,16 @@ def test_features_of_another_epsilon_are_others(weights):
     assert FrozenPart(load_bundle(weights).network).fingerprint == before
 
 
+def test_weights_of_another_epsilon_are_other_weights(pictures, tmp_path):
+    path = network(tmp_path / "w.safetensors")
+    run, _ = cached(pictures, path, tmp_path / "run")
+    bundle = load_bundle(path)
+    set_batch_norm_eps(bundle.network, 1e-3)
+    save_bundle(bundle, path)
+    with pytest.raises(SettingsError, match=r"expected in .*w\.safetensors batch norms that add 0 to the variance .*, found 0\.001; put"):
+        train(settings_file=run.folder / "settings.toml", output=tmp_path / "again")
+
+
 def test_kept_features_of_an_engine_that_is_gone_are_used_but_not_added_to(weights, pictures, tmp_path, monkeypatch):
     _, notes = cached(pictures, weights, tmp_path / "one", engine="openvino")
     assert "30 computed" in notes
@@ -363,6 +375,42 @@ def test_kept_features_of_an_engine_that_is_gone_are_used_but_not_added_to(weigh
     assert "0 computed, 30 kept from before" in notes
     _, notes = cached(pictures, weights, tmp_path / "three", views=1)
     assert "54 computed, 0 kept from before" in notes
+
+
+def test_a_kept_row_that_is_damaged_and_an_engine_that_is_gone_cost_the_work_and_no_more(
+    weights, pictures, tmp_path, monkeypatch, empty_cache
+):
+    cached(pictures, weights, tmp_path / "one", engine="openvino")
+    (rows,) = empty_cache.rglob("rows.bin")
+    content = bytearray(rows.read_bytes())
+    content[100] ^= 255
+    rows.write_bytes(content)
+    monkeypatch.setattr("provenet.engines.ways._is_there", lambda module: module != "openvino")
+    _, notes = cached(pictures, weights, tmp_path / "two")
+    assert "openvino is not installed" in notes
+    assert "and features are computed by another" in notes
+    assert "30 computed, 0 kept from before" in notes
+
+
+def test_no_engine_is_opened_for_a_picture_that_cannot_be_decoded(weights, pictures, tmp_path, monkeypatch):
+    sorted(pictures.rglob("*.png"))[0].write_bytes(b"no picture")
+    cached(pictures, weights, tmp_path / "one", skip_broken=True)
+    monkeypatch.setattr("provenet.runs.features.open_engine", None)
+    assert "0 computed, 29 kept from before" in cached(pictures, weights, tmp_path / "two", skip_broken=True)[1]
+
+
+def test_nothing_goes_for_a_store_that_cannot_be_written(weights, pictures, tmp_path, monkeypatch, mini):
+    cached(pictures, weights, tmp_path / "one")
+    write_class_folders(pictures, take(mini["test"], 4, classes=3), ".bmp")
+    monkeypatch.setattr("provenet.transfer.store._claim", refuse)
+    monkeypatch.setattr("provenet.transfer.features.make_room", None)
+    _, notes = cached(pictures, weights, tmp_path / "two")
+    assert "found: Read-only file system; set PROVENET_CACHE to another folder; those that are computed now are not kept" in notes
+    assert "12 computed, 30 kept from before" in notes
+
+
+def refuse(_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_distortions_that_are_asked_for_are_not_passed_over(weights, pictures, tmp_path):

@@ -1,5 +1,6 @@
 """What is listed, what may go, and that stores do not fill the disk."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from test_feature_store import KEY, contents, keep, right
 from provenet.__main__ import run
 from provenet.errors import CacheError, SettingsError
 from provenet.transfer.caches import LIMIT_SETTING, list_caches, make_room, prune
-from provenet.transfer.store import FeatureStore
+from provenet.transfer.store import FeatureStore, unused
 
 
 def make(folder, name, days_old, rows=10):
@@ -117,6 +118,49 @@ def test_nothing_goes_for_what_has_no_room_even_so(three, tmp_path, monkeypatch)
     assert all(path.exists() for path in three)
     gone = list(make_room(sizes[three[0]] + sizes[three[1]], three[2], tmp_path))
     assert {cache.path for cache in gone} == set(three[:2])
+
+
+def test_a_store_that_cannot_be_removed_stays_where_it_is(three, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("provenet.transfer.caches.shutil.rmtree", refuse)
+        pruned = prune(everything=True, folder=tmp_path)
+    assert (pruned.gone, len(pruned.in_use)) == ([], 3)
+    assert all(path.is_dir() for path in three)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_somebody_elses_store_is_not_removed(three, tmp_path, monkeypatch):
+    opens = Path.open
+
+    def denied(path, *arguments, **options):
+        if path.name == ".in-use":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opens(path, *arguments, **options)
+
+    for path in three:
+        os.utime(path, (1, 1))  # long ago
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", denied)
+        assert prune(everything=True, folder=tmp_path).gone == []
+    assert all(path.is_dir() for path in three)
+
+
+def test_a_store_that_was_replaced_before_it_was_locked_is_in_use(three, monkeypatch):
+    lock = fcntl.flock
+
+    def late(file, how):
+        three[0].rename(three[0].with_name("moved"))
+        three[0].mkdir()
+        (three[0] / ".in-use").touch()
+        lock(file, how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.flock", late)
+        with unused(three[0]) as is_unused:
+            assert not is_unused
 
 
 OPENER = """

@@ -314,6 +314,16 @@ def test_a_file_where_the_folder_should_be(tmp_path):
         FeatureStore(tmp_path / "cache", KEY)
 
 
+def test_a_link_to_nothing_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", None)  # not waited for
+    for place in (tmp_path / "cache", tmp_path / "other" / KEY.name):
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(tmp_path / "gone")
+    for folder in (tmp_path / "cache", tmp_path / "other"):
+        with pytest.raises(CacheError, match="found: File exists; set PROVENET_CACHE to another folder"):
+            FeatureStore(folder, KEY)
+
+
 def test_a_store_that_is_removed_meanwhile_is_not_written_into(tmp_path):
     with FeatureStore(tmp_path, KEY) as store:
         keep(store, [1])

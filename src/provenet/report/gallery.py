@@ -106,10 +106,10 @@ def _embed(images: ImageSet, row: int, side: int) -> Embedded | None:
     """The whole picture and not only the square of it that the network saw; None where it cannot be read any more."""
     pictures = images.pictures
     try:
-        picture = pictures.picture(row) if isinstance(pictures, PixelArray) else pictures.rgb(row, at_least_pixels=side)
+        picture = pictures.picture(row) if isinstance(pictures, PixelArray) else pictures.rgb(row, at_least_pixels=side + 1)
     except ImageError:
         return None
-    if max(picture.size) <= side:
+    if max(picture.size) <= side:  # as it is in its file: made smaller while it was decoded it would be larger still
         return encode(picture)
     picture.thumbnail((side, side))
     return encode(picture, is_whole=False)

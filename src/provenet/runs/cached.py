@@ -36,7 +36,7 @@ def open_features(
     part = FrozenPart(net).eval()
     sets = {name: images for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)) if images is not None}
     looked_at = {name: Wanted.look_at(images, watcher.progress) for name, images in sets.items()}
-    way, open_engine = choose_way(
+    chosen = choose_way(
         part,
         settings.preprocessing,
         make_wish(transfer.engine, transfer.precision),
@@ -46,23 +46,31 @@ def open_features(
         device=device,
         watcher=watcher,
     )
+    views = {"train": Views(count=transfer.views, distortion=settings.distortion, seed=training.seed)}
+    computed = chosen.compute(
+        lambda way, open_engine: {
+            name: compute_features(
+                part,
+                images,
+                settings.preprocessing,
+                way=way,
+                open_engine=open_engine,
+                looked_at=looked_at[name],
+                type=transfer.feature_type,
+                views=views.get(name),
+                device=device,
+                progress=watcher.progress,
+                note=watcher.note,
+            )
+            for name, images in sets.items()
+        }
+    )
     opened, num_computed, num_rows, errors = {}, 0, 0, []
     for name, images in sets.items():
-        is_train = name == "train"
-        features = compute_features(
-            part,
-            images,
-            settings.preprocessing,
-            way=way,
-            open_engine=open_engine,
-            looked_at=looked_at[name],
-            type=transfer.feature_type,
-            views=Views(count=transfer.views, distortion=settings.distortion, seed=training.seed) if is_train else None,
-            device=device,
-            progress=watcher.progress,
-            note=watcher.note,
+        features = computed[name]
+        sound = leave_out_broken(
+            images, features.broken, skip_broken=settings.source.skip_broken, is_trained_on=name == "train", watcher=watcher
         )
-        sound = leave_out_broken(images, features.broken, skip_broken=settings.source.skip_broken, is_trained_on=is_train, watcher=watcher)
         loader = FeatureLoader(features, images.select(sound), batch_size=training.batch_size, seed=training.seed, device=device)
         opened[name] = images.select(sound), loader
         num_computed, num_rows = num_computed + features.num_computed, num_rows + len(sound) * len(features.rows)

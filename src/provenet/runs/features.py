@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -173,14 +173,42 @@ def features_of(
 ) -> dict[str, Features]:
     """The features of several sets, all computed in one way."""
     wanted = {name: Wanted.look_at(images, watcher.progress) for name, images in sets.items()}
-    way, opener = choose_way(part, preprocessing, wish, feature_type, list(wanted.values()), device=device, watcher=watcher)
-    return {
-        name: compute_features(
-            part, images, preprocessing, way=way, open_engine=opener, looked_at=wanted[name], type=feature_type, device=device,
-            progress=watcher.progress, note=watcher.note,
-        )
-        for name, images in sets.items()
-    }  # fmt: skip
+    chosen = choose_way(part, preprocessing, wish, feature_type, list(wanted.values()), device=device, watcher=watcher)
+    return chosen.compute(
+        lambda way, open_engine: {
+            name: compute_features(
+                part, images, preprocessing, way=way, open_engine=open_engine, looked_at=wanted[name], type=feature_type, device=device,
+                progress=watcher.progress, note=watcher.note,
+            )
+            for name, images in sets.items()
+        }
+    )  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How features are computed, those of several sets in one way."""
+
+    way: Way
+    open_engine: Callable[[], Engine]
+    """Asked for if anything is to be computed."""
+    note: Callable[[str], None]
+    another: Callable[[], Engine] | None = None
+    """What to take where that engine, whose features are kept, does not start any more."""
+
+    def compute(self, all_sets: Callable[[Way, Callable[[], Engine]], T]) -> T:
+        """What `all_sets` makes of the way and its engine; made anew in another way where the engine is gone. Raises EngineError."""
+        try:
+            return all_sets(self.way, self.open_engine)
+        except EngineError as error:
+            if self.another is None:
+                raise
+            self.note(f"{error}; what is kept of {self.way} is not used, and features are computed by another")
+            engine = self.another()
+            return all_sets(engine.way, lambda: engine)
 
 
 def choose_way(
@@ -193,8 +221,8 @@ def choose_way(
     views: int = 0,
     device: torch.device,
     watcher: Watcher,
-) -> tuple[Way, Callable[[], Engine]]:
-    """How features are computed, and what opens the engine for it if anything is to be computed.
+) -> Chosen:
+    """How features are computed.
 
     Where nothing is decided, as those that are kept already, if these are most of them: the others would else be computed anew.
     """
@@ -210,19 +238,10 @@ def choose_way(
 
     ways = [way for way in WAYS if wish.allows(way)]
     if len(ways) == 1:
-        return ways[0], opener(ways[0])
+        return Chosen(ways[0], opener(ways[0]), watcher.note)
     kept = {way: kept_part(key_of(part, preprocessing, way, feature_type, device), wanted) for way in ways}
     most = max(ways, key=lambda way: kept[way])
-    if kept[most] == 1 and not views:
-        return most, opener(most)
-    if kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size):
-        if kept[most] == 1:
-            return most, opener(most)
-        try:
-            engine = opened(exactly(most))
-        except EngineError as error:
-            watcher.note(f"engine {error}; all features are computed anew by another")
-            engine = opened(wish)
-        return engine.way, lambda: engine
+    if kept[most] == 1 or (kept[most] >= 0.5 and not why_absent(most, str(device), work.batch_size)):
+        return Chosen(most, opener(most), watcher.note, another=lambda: opened(wish))
     engine = opened(wish)
-    return engine.way, lambda: engine
+    return Chosen(engine.way, lambda: engine, watcher.note)

@@ -138,7 +138,12 @@ def reopen_start(settings: TransferSettings, model: str) -> Start:
     """The same weights again. Raises SettingsError where the file holds others by now."""
     bundle = open_weights(settings.weights, model)
     found = fingerprint_of(bundle.network.trained_state())
-    if found != settings.fingerprint or (own_epsilon(bundle.network) or 0.0) != settings.batch_norm_epsilon:
+    if (epsilon := own_epsilon(bundle.network) or 0.0) != settings.batch_norm_epsilon:
+        raise SettingsError(
+            f"transfer.weights: expected in {settings.weights} batch norms that add {settings.batch_norm_epsilon:g} to the variance (0: as "
+            f"built), found {epsilon:g}; put the weights back, or begin a new run with --weights"
+        )
+    if found != settings.fingerprint:
         raise SettingsError(
             f"transfer.weights: expected in {settings.weights} the numbers {settings.fingerprint}, found others ({found}); put them back, "
             "or begin a new run with --weights"

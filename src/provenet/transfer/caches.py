@@ -177,13 +177,22 @@ def _remove(cache: Cache) -> bool:
     """Remove a store; whether that was done, which it is not while anybody has it open."""
     try:
         with unused(cache.path) as is_unused:
-            if is_unused:  # moved first: whoever waits to open it makes a new one
-                moved = cache.path.with_name(f"{cache.path.name}.gone{os.getpid()}")
-                cache.path.rename(moved)
-                shutil.rmtree(moved)
+            if is_unused:
+                _move_and_remove(cache.path)
             return is_unused
     except OSError:
         return False
+
+
+def _move_and_remove(path: Path) -> None:
+    """Moved first: whoever waits to open it makes a new one. What cannot be removed is put back. Raises OSError."""
+    moved = path.with_name(f"{path.name}.gone{os.getpid()}")
+    path.rename(moved)
+    try:
+        shutil.rmtree(moved)
+    except OSError:
+        moved.rename(path)
+        raise
 
 
 def _free_bytes(folder: Path) -> int:

@@ -358,6 +358,7 @@ class _Kept:
         if self._store is None or not num_rows:
             return
         try:
+            self._store.check_writable()
             for gone in make_room(num_rows * self._key.row_bytes, self._store.path):
                 self._note(f"made room for features: those of {gone.path.name}, not used for longest, are removed")
         except CacheError as error:

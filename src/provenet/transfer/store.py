@@ -1,8 +1,8 @@
 """Features on disk: rows of numbers, each known by the content of its picture, computed once and mapped into memory.
 
 A store is a folder named after all that its numbers depend on: network and cut, the weights up to there, preprocessing, distortion, engine,
-precision and type. It has two files that only grow: `rows.bin`, rows of one size, and `index.bin`, for each of them a record of 16 bytes
-(little-endian: content key uint64, view uint32, CRC-32 of these and the row), written after its row. So whatever kills a process in
+precision, device and type. It has two files that only grow: `rows.bin`, rows of one size, and `index.bin`, for each of them a record of 16
+bytes (little-endian: content key uint64, view uint32, CRC-32 of these and the row), written after its row. So whatever kills a process in
 between leaves a tail that no record speaks of; and a row or record that a failing disk has changed does not fit the other, and is computed
 anew. Processes that write take turns by a lock, for as long as a batch takes to write.
 """
@@ -175,14 +175,18 @@ class FeatureStore:
                 missing.append(place)
         return np.array(missing, np.int64)
 
+    def check_writable(self) -> None:
+        """Raise CacheError for a store that was opened where nothing can be written, or to be read only."""
+        if self._why_not_written is not None:
+            raise _unusable(self.path, self._why_not_written)
+
     def append(self, contents: NDArray[np.uint64], features: NDArray[np.float32], view: int = 0) -> None:
         """Keep rows [B, *shape] of contents [B]. What was kept before stays, whatever happens.
 
         Raises CacheError where there is no room or nothing can be written, and SettingsError for numbers that the store cannot hold.
         """
         rows = as_kept(features, self.key).reshape(len(features), -1)
-        if self._why_not_written is not None:
-            raise _unusable(self.path, self._why_not_written)
+        self.check_writable()
         records = np.zeros(len(rows), RECORD)
         records["content"], records["view"] = contents, view
         records["crc"] = [_checksum(record, row) for record, row in zip(records, rows, strict=True)]
@@ -260,12 +264,7 @@ class FeatureStore:
 
     def _is_there(self) -> bool:
         """Whether the open files are those at the path still."""
-        with contextlib.suppress(OSError):
-            return all(
-                os.path.samestat(os.fstat(file.fileno()), (self.path / name).stat())
-                for file, name in ((self._rows, ROWS), (self._index, INDEX))
-            )
-        return False
+        return _is_at(self._rows, self.path / ROWS) and _is_at(self._index, self.path / INDEX)
 
 
 def as_kept(features: NDArray[np.float32], key: StoreKey) -> NDArray[Any]:
@@ -311,42 +310,51 @@ def _claim(path: Path) -> IO[bytes]:
     Whoever removes the store holds the lock meanwhile, and moves it away: then a new one is made.
     """
     give_up_at = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            file = (path / IN_USE).open("a+b")
-        except (FileNotFoundError, FileExistsError):  # removed since, unless it is a file
-            if path.is_file() or time.monotonic() > give_up_at:
-                raise
-            continue
-        try:
-            with contextlib.suppress(ImportError):
-                import fcntl
+    while (file := _try_to_claim(path)) is None:
+        if time.monotonic() > give_up_at:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        time.sleep(0.01)
+    return file
 
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), (path / IN_USE).stat()):
-                return file
-        except BlockingIOError:
-            if time.monotonic() > give_up_at:
-                file.close()
-                raise
-            time.sleep(0.01)
-        except FileNotFoundError:
-            pass  # moved away since
-        except OSError:
-            return file
+
+def _try_to_claim(path: Path) -> IO[bytes] | None:
+    """None where the store is being removed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / IN_USE).open("a+b")
+    except FileNotFoundError:
+        return None
+    except FileExistsError as error:
+        if os.path.lexists(error.filename) and not os.path.isdir(error.filename):
+            raise  # a file, or a link to nothing
+        return None
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         file.close()
+        return None
+    except (ImportError, OSError):
+        return file
+    if not _is_at(file, path / IN_USE):
+        file.close()
+        return None
+    return file
 
 
 @contextlib.contextmanager
 def unused(path: Path) -> Iterator[bool]:
-    """Whether nobody has the store open; inside, nobody opens it."""
+    """Whether nobody has the store open, and we may remove it; inside, nobody opens it."""
     try:
         import fcntl
-
-        file = (path / IN_USE).open("a+b")
-    except (ImportError, OSError):
+    except ImportError:
         yield time.time() - path.stat().st_mtime > LOCK_SECONDS
+        return
+    try:
+        file = (path / IN_USE).open("a+b")
+    except OSError:  # somebody else's, or gone
+        yield False
         return
     with file:
         try:
@@ -354,7 +362,14 @@ def unused(path: Path) -> Iterator[bool]:
         except OSError:
             yield False
             return
-        yield True
+        yield _is_at(file, path / IN_USE)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether the open file is the one at the path still."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _unusable(path: Path, error: BaseException) -> CacheError:
