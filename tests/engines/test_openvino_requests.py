@@ -93,6 +93,16 @@ def test_maps_that_are_put_together_are_not_overwritten_by_the_next_ones():
     assert torch.equal(first, kept)
 
 
+def test_a_network_whose_batch_is_fixed_goes_in_parts_too(tmp_path):
+    torch.manual_seed(0)
+    net = build_network("lenet5").eval()
+    images = torch.randn(4, net.input_spec.channels, net.input_spec.size, net.input_spec.size)
+    for part in (0, PART):
+        run = on_openvino(net, images, tmp_path, Way("openvino", "float32", part))
+        with torch.no_grad():
+            torch.testing.assert_close(run(images), net(images), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TOYS))
 def test_every_architecture_goes_in_parts(name, tmp_path):

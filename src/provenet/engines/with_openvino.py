@@ -40,9 +40,20 @@ def on_openvino(net: nn.Module, example: Tensor, folder: Path, way: Way, calibra
                 raise RuntimeError("int8 is fitted to pictures, and none are given")
             model = _quantise(model, calibration)
         openvino.save_model(model, kept, compress_to_fp16=False)
-    if way.part:
-        return run_in_parts(model, example.shape, way.precision, way.part)
-    return run_whole(model, example.shape, way.precision)
+    if not way.part:
+        return run_whole(model, example.shape, way.precision)
+    if way.precision != "int8" and not _takes(model, [way.part, *example.shape[1:]]):
+        model = _convert(net, example[: way.part])
+    return run_in_parts(model, example.shape, way.precision, way.part)
+
+
+def _takes(model: Any, shape: list[int]) -> bool:
+    """Whether the model takes batches of this shape: LeNet-5's subsampling is converted with the size of the batch in it."""
+    try:
+        model.clone().reshape(shape)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _convert(net: nn.Module, example: Tensor) -> Any:
