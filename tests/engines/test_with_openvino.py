@@ -1,5 +1,7 @@
 """Networks handed to OpenVINO: pools that give the values alone, so that int8 goes through them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,18 @@ from provenet.engines.with_openvino import _convert, _quantise
 from provenet.runs.engines import sample_of
 from provenet.weights.create import open_weights
 from provenet.weights.sources import EMBEDDED_TAG
+
+
+def has_int8():
+    """Whether the processor multiplies numbers of 8 bits by themselves; others do it in steps, which may run over."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
+takes_int8 = pytest.mark.skipif(not has_int8(), reason="this processor has no instructions for int8")
 
 
 def pools(model):
@@ -37,6 +51,7 @@ def test_pools_give_the_values_alone_where_that_is_the_same(pool, num_answers, s
     assert torch.equal(torch.from_numpy(given), pool(images))
 
 
+@takes_int8
 def test_int8_goes_through_pools():
     images = torch.randn(32, 3, 16, 16)
     convs = [nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 3)]
@@ -51,6 +66,7 @@ def test_int8_goes_through_pools():
     assert all(kind.endswith("I8") for kind in kinds), kinds
 
 
+@takes_int8
 def test_int8_of_a_trained_network_answers_nearly_the_same(mini):
     """Fitted by NNCF's quick way, its logits change by 6.2 % of their length instead of 3.6 %, and 1.6 % of the labels instead of 0.8 %."""
     bundle = open_weights(EMBEDDED_TAG)
