@@ -124,20 +124,18 @@ def compute_features(
     room, costs a line and no work: the features stay in memory.
     """
     views, note = views or Views(), note or (lambda _: None)
-    wanted = looked_at or Wanted.look_at(images, progress)
-    contents, broken = wanted.contents, dict(wanted.broken)
     plain = key_of(part, preprocessing, way, type, device)
     keys = [plain]
     if views.count:
         described = {**views.distortion.to_dict(), "seed": views.seed}
         keys += [StoreKey(**{**vars(plain), "distortion": described})] * views.count
-    opener = open_engine or (lambda: reference(part))
-    work = _Work(part, images, contents, preprocessing, opener, views, torch.device(device), broken, progress)
+    wanted = looked_at or Wanted.look_at(images, progress)
+    work = _Work(part, wanted, preprocessing, open_engine or (lambda: reference(part)), views, torch.device(device), progress)
     with ExitStack() as opened:
         lookups = [_rows_of_view(work, view, key, opened, keeps=keeps, note=note) for view, key in enumerate(keys)]
-        sound = work.wanted()
+        sound = work.sound()
         rows = tuple(lookup(sound) for lookup in lookups)
-    return Features(sound, dict(sorted(broken.items())), contents[sound], rows, work.num_computed, way, work.float16_error)
+    return Features(sound, dict(sorted(work.broken.items())), wanted.contents[sound], rows, work.num_computed, way, work.float16_error)
 
 
 def key_of(
@@ -198,28 +196,26 @@ class _Work:
     def __init__(
         self,
         part: FrozenPart,
-        images: ImageSet,
-        contents: NDArray[np.uint64],
+        wanted: Wanted,
         preprocessing: Preprocessing,
         open_engine: Callable[[], Engine],
         views: Views,
         device: torch.device,
-        broken: dict[int, ImageError],
         progress: Progress | None,
     ) -> None:
         self.part = part
-        self.images = images
-        self.contents = contents
+        self.images = wanted.images
+        self.contents = wanted.contents
+        self.broken = dict(wanted.broken)
         self.preprocessing = preprocessing
         self.open_engine = cache(open_engine)
         self.views = views
         self.device = device
-        self.broken = broken
         self.progress = progress
         self.num_computed = 0
         self._squares, self._square_errors = 0.0, 0.0
 
-    def wanted(self) -> NDArray[np.int64]:
+    def sound(self) -> NDArray[np.int64]:
         """The numbers of all that are not known to be broken."""
         return np.array([number for number in range(len(self.contents)) if number not in self.broken], np.int64)
 
@@ -309,7 +305,7 @@ Lookup = Callable[[NDArray[np.int64]], Rows]
 def _rows_of_view(work: _Work, view: int, key: StoreKey, opened: ExitStack, *, keeps: bool, note: Callable[[str], None]) -> Lookup:
     """Compute what is missing of one view; -> where its rows are, for as long as what is `opened` here is open."""
     kept = _Kept(work.contents, view, key, opened, keeps=keeps, note=note)
-    missing = kept.missing(work.wanted())
+    missing = kept.missing(work.sound())
     kept.make_room(len(missing))
     rounds = 0
     while len(missing):
@@ -318,9 +314,9 @@ def _rows_of_view(work: _Work, view: int, key: StoreKey, opened: ExitStack, *, k
             kept.add(work.contents[numbers], rows)
             if key.type == "float16":
                 work.compare(rows)
-        wanted = work.wanted()
-        contents, left = work.contents[wanted], work.contents[kept.missing(wanted)]
-        missing = wanted[np.isin(contents, left)]  # all that are equal to one that could not be decoded: each is named
+        sound = work.sound()
+        contents, left = work.contents[sound], work.contents[kept.missing(sound)]
+        missing = sound[np.isin(contents, left)]  # all that are equal to one that could not be decoded: each is named
         rounds += 1
         kept.is_written &= rounds < 2  # else the disk forgets what it is given
     return kept.rows
